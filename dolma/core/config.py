@@ -1,0 +1,84 @@
+"""Strict YAML: unknown keys fail, all errors of a file are shown at once, and an env says where and how much, never what."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dolma.core.errors import ConfigError, DolmaError, Errors
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Base of every configuration: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Env(Strict):
+    """Where a run reads and writes, and how much it may take."""
+
+    root: str = Field(description="folder of all datasets, relative to the project or absolute")
+    raw: str = Field(description="folder of the raw input; `$DOLMA_DATA` means the data kit")
+    engine: Literal["datatrove", "spark"] = "datatrove"
+    workers: int = Field(default=2, ge=1, description="processes at work at once")
+    tasks: int | None = Field(default=None, ge=1, description="tasks (partitions) a pass is cut into; one per unit when absent")
+    limit: int | None = Field(default=None, ge=1, description="read only this many units of raw input; it selects, so it is in the fingerprint")
+    scheduler: Literal["local", "slurm", "ray"] = "local"
+    slurm: dict[str, str | int] = Field(default={}, description="options of the Slurm executor (time, partition, ...)")
+    python: str | None = Field(default=None, description="interpreter for the training stages; this one when absent")
+
+
+def read_yaml(path: Path, model: type[Model]) -> Model:
+    """The file at `path`, checked against `model`.
+
+    Raises:
+        ConfigError: (or Errors with all of them) the file is absent, is not YAML, or has wrong or unknown keys.
+    """
+    return check(parse(path), model, str(path))
+
+
+def parse(path: Path) -> Any:
+    """The YAML value in a file; no tags, no aliases beyond plain YAML."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1) if path.parent.is_dir() else []
+        raise ConfigError(str(path), "no such file", mend=f"did you mean {path.parent / near[0]}?" if near else "check the path") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(where, "not valid YAML", got=getattr(error, "problem", error), expected="YAML", mend="mend the line") from error
+
+
+def check(value: Any, model: type[Model], where: str) -> Model:
+    """`value` as a `model`, or all that is wrong with it at once."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        found: list[DolmaError] = [_explain(item, model, where) for item in error.errors()]
+        raise (found[0] if len(found) == 1 else Errors(found)) from error
+
+
+def _explain(item: Any, model: type[BaseModel], where: str) -> ConfigError:
+    place = ".".join(str(part) for part in item["loc"])
+    fields = _fields(model, item["loc"][:-1])
+    if item["type"] == "extra_forbidden":
+        near = get_close_matches(str(item["loc"][-1]), fields, n=1)
+        mend = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(fields)}"
+        return ConfigError(where, f"unknown key `{place}`", mend=mend)
+    if item["type"] == "missing":
+        return ConfigError(where, f"`{place}` is missing", mend=f"add `{item['loc'][-1]}`")
+    return ConfigError(where, f"`{place}`: {item['msg']}", got=repr(item.get("input"))[:120], expected=item["type"], mend="mend the value")
+
+
+def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        inner = getattr(field, "annotation", None)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return list(model.model_fields)

@@ -1,0 +1,91 @@
+"""Files: hashes, atomic writes, finding inputs, and paths that cannot leave their folder."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from glob import glob
+from hashlib import sha256 as _sha256
+from pathlib import Path
+
+from dolma.core.errors import DataError, EnvironmentFault
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest = _sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` either has all of it or does not change: temporary name, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with disk_errors(path):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into an error with a mend (exit 4)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise EnvironmentFault(
+            str(path),
+            f"cannot write: {error.strerror}",
+            got=f"{_free(path)} free",
+            expected="room for one shard",
+            mend="free space or set another `root` in the env; what is finished is kept, and the same command resumes",
+        ) from error
+
+
+def _free(path: Path) -> str:
+    while not path.exists():
+        path = path.parent
+    stat = os.statvfs(path)
+    return f"{stat.f_bavail * stat.f_frsize / 1e9:.1f} GB"
+
+
+def find(root: Path, patterns: list[str], where: str) -> list[Path]:
+    """Sorted files below `root` that match any of the glob `patterns`.
+
+    Raises:
+        DataError: a pattern matches no file; the message names the nearest files.
+    """
+    found: set[Path] = set()
+    for pattern in patterns:
+        hits = [Path(p) for p in glob(str(root / pattern), recursive=True) if os.path.isfile(p)]
+        if not hits:
+            there = sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())[:10_000] if root.is_dir() else []
+            near = get_close_matches(pattern, there, n=3, cutoff=0.3) or there[:3]
+            raise DataError(
+                where,
+                f"no file matches {root / pattern}",
+                got="0 files",
+                expected="at least 1",
+                mend=f"nearest: {', '.join(near)}" if near else f"{root} has no files: run `dolma gather`, or set `raw` in the env",
+            )
+        found.update(hits)
+    return sorted(found)
+
+
+def safe_join(folder: Path, name: str) -> Path:
+    """`folder / name`, refused when a name that came from data leaves the folder."""
+    path = Path(os.path.realpath(folder / name))
+    if "\0" in name or os.path.isabs(name) or not path.is_relative_to(os.path.realpath(folder)):
+        raise DataError(str(folder), "a file name leaves its folder", got=repr(name), expected="a relative path inside", mend="do not use this dataset")
+    return path

@@ -1,0 +1,124 @@
+"""A manifest ties the shards of a dataset to what made them. It is written last: without it the dataset does not exist."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dolma.core.errors import DataError
+from dolma.core.files import safe_join, write_atomic
+
+NAME = "manifest.json"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class File(_Model):
+    """One file of a dataset; `extra` holds what is constant in it (stream, source, topic, vigintile)."""
+
+    name: str
+    rows: int
+    tokens: int = 0
+    bytes: int
+    sha256: str
+    extra: dict[str, Any] = {}
+
+
+class Input(_Model):
+    """A dataset or raw file that was read, by its fingerprint."""
+
+    name: str
+    fingerprint: str
+    bytes: int = 0
+
+
+class Manifest(_Model):
+    """What a dataset is and where each of its numbers comes from. No timings, hosts or attempts: those go to run.jsonl."""
+
+    version: int = 1
+    dataset: str
+    fingerprint: str
+    table: str
+    format: str = "parquet"
+    rows: int
+    tokens: int = 0
+    bytes: int
+    files: list[File]
+    assets: list[File] = []
+    quarantine: list[File] = []
+    counts: dict[str, int] = {}
+    facts: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    inputs: list[Input] = []
+    code: dict[str, Any] = {}
+
+
+def canonical(value: object) -> bytes:
+    """JSON with one spelling: sorted keys, compact, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+
+
+def save(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, atomically and last."""
+    text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    write_atomic(folder / NAME, text.encode() + b"\n")
+
+
+def load(folder: Path) -> Manifest:
+    """The manifest of the dataset in `folder`.
+
+    Raises:
+        DataError: there is none, or it is not whole.
+    """
+    path = folder / NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(str(folder), "the dataset does not exist: it has no manifest", mend="run its recipe with `dolma run`") from error
+    except ValidationError as error:
+        raise DataError(
+            str(path), "damaged manifest", got=str(error.errors()[0]["msg"]), expected="what `dolma run` wrote", mend="delete it and run again"
+        ) from error
+
+
+def exists(folder: Path) -> bool:
+    """Whether `folder` holds a finished dataset."""
+    return (folder / NAME).is_file()
+
+
+def shard(folder: Path, file: File) -> Path:
+    """The path of a shard, checked for existence and length.
+
+    Raises:
+        DataError: the file is missing or has another length than the manifest says.
+    """
+    path = safe_join(folder, file.name)
+    got = path.stat().st_size if path.is_file() else None
+    if got != file.bytes:
+        raise DataError(
+            str(path),
+            "shard differs from its manifest",
+            got="no file" if got is None else f"{got:,} bytes",
+            expected=f"{file.bytes:,} bytes",
+            mend="delete the dataset's manifest.json and run again: only this shard is recomputed",
+        )
+    return path
+
+
+def batches(folder: Path, columns: list[str] | None = None, size: int = 4096) -> Iterator[pa.RecordBatch]:
+    """All rows of a Parquet dataset in file order, as the manifest lists them (never as the directory does)."""
+    for file in load(folder).files:
+        yield from pq.ParquetFile(shard(folder, file)).iter_batches(batch_size=size, columns=columns)
+
+
+def read(folder: Path | str, columns: list[str] | None = None) -> pa.Table:
+    """All rows of a small Parquet dataset as one table."""
+    folder = Path(folder)
+    parts = [pq.read_table(shard(folder, file), columns=columns) for file in load(folder).files]
+    return pa.concat_tables(parts)

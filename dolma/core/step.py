@@ -1,0 +1,194 @@
+"""A step: a pure function between Arrow record batches, its typed parameters, and the columns it needs and adds.
+
+Four kinds. `step` maps a batch to a batch with the same rows; `group_step` gets whole groups of a shuffle; `reduce_step` reads a whole dataset
+in one unit; `reader` turns files into batches. The keyword-only parameters of the function *are* its configuration: they become a strict pydantic
+model, and `needs`/`adds` let a recipe be checked column by column before anything runs.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NewType, get_type_hints
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, create_model
+
+from dolma.core.schema import Columns
+
+Asset = NewType("Asset", str)
+"""A parameter that names a dataset (`pool/cuts`) or a file in one (`tag/quality/model.bin`); the step gets its absolute path."""
+
+Kind = Literal["map", "keep", "group", "reduce", "reader"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A registered function with what a recipe must know of it before it runs."""
+
+    name: str
+    kind: Kind
+    fn: Callable[..., Any]
+    params: type[BaseModel]
+    version: int = 1
+    needs: Callable[[BaseModel], tuple[str, ...]] = lambda _: ()
+    adds: Callable[[BaseModel, pa.Schema], pa.Schema] = lambda _, schema: schema
+    assets: tuple[str, ...] = ()
+    facts: Callable[..., dict[str, Any]] | None = None
+    rows: Callable[..., pa.RecordBatch] | None = None
+    key: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    splittable: bool = False
+    cap: int = 1_000_000
+    files: Callable[..., Any] | None = None
+    doc: str = field(default="", compare=False)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.fn(*args, **kwargs)
+
+
+REGISTRY: dict[str, Step] = {}
+
+
+def step(
+    *,
+    needs: Iterable[str] = (),
+    adds: Columns | Callable[..., Columns] | None = None,
+    removes: Iterable[str] = (),
+    version: int = 1,
+    facts: Callable[..., dict[str, Any]] | None = None,
+    kind: Kind = "map",
+    shape: Callable[[Any, pa.Schema], pa.Schema] | None = None,
+) -> Callable[[Callable[..., Any]], Step]:
+    """Register a map step. It returns the batch with the same rows in the same order, `adds` added (or edited) and `removes` gone.
+
+    Rows that cannot be read get a reason in a nullable string column `_error` and go to the quarantine. A float column holds NULL, never NaN.
+
+    Args:
+        needs: columns that must be there; a callable gets the parameters.
+        adds: columns with their Arrow types; a callable gets the parameters.
+        removes: columns that are gone afterwards; `("*",)` removes all that `adds` does not name.
+        version: raise it when results change: it enters the fingerprint.
+        facts: called with the resolved parameters; what it returns stands in the manifest (sequence length, tokenizer hash).
+        kind: `keep` for a step that returns a boolean mask instead of a batch; only `keep` drops documents.
+        shape: in place of `adds` and `removes`: the schema afterwards from the parameters and the schema before; raises ConfigError.
+    """
+
+    def register(fn: Callable[..., Any]) -> Step:
+        gone = tuple(removes)
+
+        def added(params: BaseModel, schema: pa.Schema) -> pa.Schema:
+            columns: Columns = adds(params) if callable(adds) else (adds or {})
+            fields = {} if gone == ("*",) else {f.name: f.type for f in schema if f.name not in gone}
+            return pa.schema([pa.field(name, kind) for name, kind in {**fields, **columns}.items()])
+
+        return _add(Step(fn.__name__, kind, fn, _parameters(fn), version, _needs(needs), shape or added, _assets(fn), facts, doc=inspect.getdoc(fn) or ""))
+
+    return register
+
+
+def group_step(
+    *,
+    key: Iterable[str],
+    order: Iterable[str],
+    out: Columns | Callable[..., Columns],
+    needs: Iterable[str] = (),
+    rows: Callable[..., pa.RecordBatch] | None = None,
+    splittable: bool = False,
+    cap: int = 1_000_000,
+    version: int = 1,
+    facts: Callable[..., dict[str, Any]] | None = None,
+) -> Callable[[Callable[..., Any]], Step]:
+    """Register a group step: `fn(batch, starts, *, cont, **params)` gets sorted batches that hold whole groups, and the first row of each group.
+
+    `key` columns are non-null int64. `order` makes the order total (end it with a unique column). `rows(batch, **params)` may turn input rows into the
+    rows that are shuffled (it sees the int64 column `origin` = input shard << 32 | row). Over `cap` rows a group comes in chunks that each begin with the
+    group's first row (`cont=True`: that row 0 was counted before); with `splittable=False` that is an error. Returns a batch with the columns `out`, or
+    `(batch, {"dropped.reason": rows})`. A parameter that both `fn` and `rows` have is given to both.
+    """
+
+    def register(fn: Callable[..., Any]) -> Step:
+        params = _parameters(fn, *([rows] if rows else []))
+        return _add(
+            Step(
+                fn.__name__,
+                "group",
+                fn,
+                params,
+                version,
+                _needs(needs),
+                _fixed(out),
+                _assets(fn),
+                facts,
+                rows,
+                tuple(key),
+                tuple(order),
+                splittable,
+                cap,
+                doc=inspect.getdoc(fn) or "",
+            )
+        )
+
+    return register
+
+
+def reduce_step(
+    *, out: Columns | Callable[..., Columns], needs: Iterable[str] = (), version: int = 1, facts: Callable[..., dict[str, Any]] | None = None
+) -> Callable[[Callable[..., Any]], Step]:
+    """Register a reduce step: `fn(batches, *, folder, **params)` reads all batches of a dataset in order and returns one table with the columns `out`.
+
+    `folder` is a directory; files that the step writes there (a model, a tokenizer) belong to the dataset and stand in its manifest.
+    """
+
+    def register(fn: Callable[..., Any]) -> Step:
+        return _add(Step(fn.__name__, "reduce", fn, _parameters(fn), version, _needs(needs), _fixed(out), _assets(fn), facts, doc=inspect.getdoc(fn) or ""))
+
+    return register
+
+
+def reader(*, out: Columns | Callable[..., Columns], version: int = 1, name: str | None = None) -> Callable[[Callable[..., Any]], Step]:
+    """Register a reader: `fn(path, *, file, **params)` yields batches with the columns `out` (and `_error` on rows that cannot be read).
+
+    `file` is the path relative to the raw directory, as it goes into the rows. A file that ends too early raises DataError.
+    """
+
+    def register(fn: Callable[..., Any]) -> Step:
+        return _add(Step(name or fn.__name__, "reader", fn, _parameters(fn), version, _needs(()), _fixed(out), _assets(fn), doc=inspect.getdoc(fn) or ""))
+
+    return register
+
+
+def _add(made: Step) -> Step:
+    if made.name in REGISTRY and REGISTRY[made.name].fn.__module__ != made.fn.__module__:
+        raise AssertionError(f"two steps are called {made.name}")
+    REGISTRY[made.name] = made
+    return made
+
+
+def _needs(needs: Iterable[str] | Callable[..., tuple[str, ...]]) -> Callable[[BaseModel], tuple[str, ...]]:
+    if callable(needs):
+        return needs
+    fixed = tuple(needs)
+    return lambda _: fixed
+
+
+def _fixed(out: Columns | Callable[..., Columns]) -> Callable[[BaseModel, pa.Schema], pa.Schema]:
+    return lambda params, _: pa.schema(list((out(params) if callable(out) else out).items()))
+
+
+RESERVED = {"folder", "cont", "file"}  # keyword-only arguments that the worker gives, not the recipe
+
+
+def _parameters(*functions: Callable[..., Any]) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for fn in functions:
+        hints = get_type_hints(fn)
+        for parameter in inspect.signature(fn).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in RESERVED:
+                default = ... if parameter.default is parameter.empty else parameter.default
+                fields[parameter.name] = (hints[parameter.name], default)
+    return create_model(functions[0].__name__, __config__=ConfigDict(extra="forbid", frozen=True, protected_namespaces=()), **fields)
+
+
+def _assets(fn: Callable[..., Any]) -> tuple[str, ...]:
+    hints: Mapping[str, Any] = get_type_hints(fn)
+    return tuple(p.name for p in inspect.signature(fn).parameters.values() if hints.get(p.name) is Asset)

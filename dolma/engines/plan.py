@@ -1,0 +1,105 @@
+"""A plan: one JSON file that says all a worker must know. Engines get its path and unit numbers, never the units themselves."""
+
+import base64
+import importlib
+import json
+import pkgutil
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dolma.core.config import Strict
+from dolma.core.manifest import File, canonical
+from dolma.core.recipe import Compiled, Recipe, compile
+
+STATIONS = ("extract", "filter", "dedup", "decon", "tag", "pool", "mix", "synth", "shard", "io")
+
+
+class Shard(Strict):
+    """One input of a unit: a file of a dataset, or a raw file."""
+
+    dataset: str
+    path: str
+    file: File
+    index: int = 0
+
+
+class Unit(Strict):
+    """A piece of work with its own output, record and resume."""
+
+    name: str
+    inputs: tuple[Shard, ...] = ()
+    bucket: int = 0
+
+
+class Pass(Strict):
+    """Units that may run in any order; the next pass starts when all have records."""
+
+    kind: str
+    units: tuple[Unit, ...]
+
+
+class Plan(Strict):
+    """All passes of one dataset."""
+
+    dataset: str
+    folder: str
+    root: str
+    fingerprint: str
+    recipe: dict[str, Any]
+    schemas: dict[str, str]
+    buckets: int
+    passes: tuple[Pass, ...]
+    tags: dict[str, tuple[Shard, ...]] = {}
+    facts: dict[str, Any] = {}
+    inputs: tuple[dict[str, Any], ...] = ()
+
+    def task(self, kind: str, unit: Unit) -> str:
+        """What a unit's record must carry to count: a record with another task does not exist."""
+        inputs = [[one.file.name, one.file.sha256] for one in unit.inputs]
+        return sha256(canonical([self.fingerprint, kind, unit.name, unit.bucket, inputs])).hexdigest()
+
+
+class Record(Strict):
+    """What a finished unit says of itself. It is written after the data; engines are not believed, records are."""
+
+    task: str
+    unit: str
+    kind: str
+    files: tuple[File, ...] = ()
+    assets: tuple[File, ...] = ()
+    quarantine: tuple[File, ...] = ()
+    counts: dict[str, int] = {}
+    facts: dict[str, Any] = {}
+
+
+@lru_cache(1)
+def load_steps() -> None:
+    """Import every station, so that all steps are registered."""
+    importlib.import_module("dolma.table")
+    for station in STATIONS:
+        package = importlib.import_module(f"dolma.{station}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"dolma.{station}.{module.name}")
+
+
+@lru_cache(2)
+def load(path: str) -> tuple[Plan, Compiled]:
+    """The plan at `path` and its compiled recipe, once a process."""
+    load_steps()
+    plan = Plan.model_validate(json.loads(Path(path).read_bytes()))
+    schemas = {name: unpack(text) for name, text in plan.schemas.items()}
+    return plan, compile(plan.dataset, Recipe.model_validate(plan.recipe), plan.dataset, schemas.__getitem__)
+
+
+def pack(schema: pa.Schema) -> str:
+    """A schema as text."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def unpack(text: str) -> pa.Schema:
+    """The schema in a text of `pack`."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))

@@ -1,0 +1,168 @@
+"""From a compiled recipe to a plan: which units there are, and the fingerprint that decides whether they must run."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dolma.core import manifest
+from dolma.core.config import Env
+from dolma.core.errors import ConfigError, DataError
+from dolma.core.files import find, sha256, write_atomic
+from dolma.core.graph import Graph, fingerprint
+from dolma.core.manifest import File, Manifest
+from dolma.core.recipe import Compiled
+from dolma.engines.plan import Pass, Plan, Shard, Unit, pack
+from dolma.io.tables import WRITER
+
+BUCKET_BYTES = 64 << 20  # input bytes a bucket of a group pass, so that a shuffle's (file, bucket) parts stay above 100 kB
+
+
+def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path) -> Plan:
+    """The plan of a dataset whose inputs exist.
+
+    Raises:
+        DataError: a glob matches no file, or tags belong to other rows.
+    """
+    needs = graph.needs(compiled.name)
+    manifests = {name: manifest.load(root / name) for name in needs}
+    inputs: list[dict[str, Any]] = [{"name": name, "fingerprint": m.fingerprint, "bytes": m.bytes} for name, m in manifests.items()]
+    if compiled.reader:
+        units, files = _raw_units(compiled, env, root, raw)
+        inputs += [{"name": f.file.name, "fingerprint": f.file.sha256, "bytes": f.file.bytes} for f in files]
+    else:
+        units = _shard_units(compiled, manifests, root)
+    shards = [shard for unit in units for shard in unit.inputs]
+    origin = fingerprint([[s.dataset, s.file.name, s.file.sha256] for s in shards])
+    tags = {name: tuple(Shard(dataset=name, path=str(root / name / f.name), file=f) for f in manifests[name].files) for name in compiled.recipe.tags}
+    for name in tags:
+        if manifests[name].facts.get("origin") != origin:
+            raise DataError(
+                compiled.name,
+                f"tags {name} were computed on other rows",
+                got=str(manifests[name].facts.get("origin"))[:16],
+                expected=origin[:16],
+                mend=f"run {name} again",
+            )
+    buckets = len(shards) if tags else compiled.recipe.buckets or max(1, -(-sum(s.file.bytes for s in shards) // BUCKET_BYTES))
+    passes = _passes(compiled, units, tags, buckets)
+    facts = _inherited(compiled, manifests, origin)
+    made = fingerprint(
+        {
+            "recipe": compiled.resolved(),
+            "schema": [f"{f.name} {f.type}" for f in compiled.schema],
+            "steps": [[b.step.name, b.step.version] for b in compiled.bound],
+            "writer": WRITER,
+            "buckets": buckets,
+            "inputs": [[i["name"], i["fingerprint"]] for i in inputs],
+            "units": [[s.file.name for s in u.inputs] for u in units],
+        }
+    )
+    schemas = {name: pack(graph._schema(name)) for name in (*compiled.recipe.inputs, *compiled.recipe.tags)}
+    return Plan(
+        dataset=compiled.name,
+        folder=str(root / compiled.name),
+        root=str(root),
+        fingerprint=made,
+        recipe=compiled.recipe.model_dump(mode="json"),
+        schemas=schemas,
+        buckets=buckets,
+        passes=passes,
+        tags=tags,
+        facts=facts,
+        inputs=tuple(inputs),
+    )
+
+
+def _passes(compiled: Compiled, units: list[Unit], tags: dict[str, tuple[Shard, ...]], buckets: int) -> tuple[Pass, ...]:
+    first: list[Pass] = []
+    if tags:
+        shards = [shard for shards in tags.values() for shard in shards]
+        first.append(
+            Pass(kind="tags", units=tuple(Unit(name=f"{shard.dataset.replace('/', '.')}-{shard.file.name.split('.')[0]}", inputs=(shard,)) for shard in shards))
+        )
+    if compiled.final is None:
+        return (*first, Pass(kind="map", units=tuple(units)))
+    if compiled.final.step.kind == "reduce":
+        return (*first, Pass(kind="reduce", units=(Unit(name="00000", inputs=tuple(s for u in units for s in u.inputs)),)))
+    gathers = tuple(Unit(name=f"{k:05d}", bucket=k) for k in range(buckets))
+    return (*first, Pass(kind="scatter", units=tuple(units)), Pass(kind="gather", units=gathers))
+
+
+def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str) -> dict[str, Any]:
+    """Facts of the inputs, which must agree; a group pass says which rows its `origin` columns point to."""
+    facts: dict[str, Any] = {}
+    for name in compiled.recipe.inputs:
+        for fact, value in manifests[name].facts.items():
+            if fact in ("assets",):
+                continue
+            if fact in facts and facts[fact] != value and fact != "origin":
+                raise DataError(
+                    compiled.name,
+                    f"inputs disagree on `{fact}`",
+                    got=f"{name}: {value}",
+                    expected=str(facts[fact]),
+                    mend="make them with the same recipe steps",
+                )
+            facts[fact] = value
+    if compiled.final is not None and compiled.final.step.kind == "group":
+        facts["origin"] = origin
+    elif compiled.final is None and "origin" not in compiled.schema.names:
+        facts.pop("origin", None)
+    return facts
+
+
+def _shard_units(compiled: Compiled, manifests: dict[str, Manifest], root: Path) -> list[Unit]:
+    units: list[Unit] = []
+    for name in compiled.recipe.inputs:
+        found = manifests[name]
+        if found.format == "mds":
+            file = File(name=name, rows=found.rows, bytes=found.bytes, sha256=found.fingerprint, extra={"format": "mds"})
+            units.append(Unit(name=f"{len(units):05d}", inputs=(Shard(dataset=name, path=str(root / name), file=file, index=len(units)),)))
+            continue
+        for file in found.files:
+            units.append(Unit(name=f"{len(units):05d}", inputs=(Shard(dataset=name, path=str(root / name / file.name), file=file, index=len(units)),)))
+    return units
+
+
+def _raw_units(compiled: Compiled, env: Env, root: Path, raw: Path) -> tuple[list[Unit], list[Shard]]:
+    """Raw files joined into units up to the recipe's `unit_bytes`; `limit` selects among them, so it is in the fingerprint."""
+    if not compiled.files:
+        if compiled.reader and compiled.recipe.read and "files" in next(iter(compiled.recipe.read.values())):
+            raise ConfigError(compiled.name, "`files` is empty", mend="give a glob below the env's raw folder")
+        return [Unit(name="00000")], []
+    paths = find(raw, list(compiled.files), compiled.name)
+    hashes = _hashes(paths, root)
+    shards = [
+        Shard(dataset="", path=str(path), file=File(name=str(path.relative_to(raw)), rows=0, bytes=path.stat().st_size, sha256=hashes[str(path)]))
+        for path in paths
+    ]
+    groups: list[list[Shard]] = []
+    for shard in shards:
+        if groups and sum(s.file.bytes for s in groups[-1]) + shard.file.bytes <= compiled.recipe.unit_bytes:
+            groups[-1].append(shard)
+        else:
+            groups.append([shard])
+    groups = groups[: env.limit]
+    return [Unit(name=f"{n:05d}", inputs=tuple(group)) for n, group in enumerate(groups)], [s for group in groups for s in group]
+
+
+def _hashes(paths: list[Path], root: Path) -> dict[str, str]:
+    """sha256 of raw files; a file whose size and time are those of last time is not read again."""
+    cache_file = root / ".raw.json"
+    try:
+        cache: dict[str, list[Any]] = json.loads(cache_file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        cache = {}
+    made, changed = {}, False
+    for path in paths:
+        stat = os.stat(path)
+        known = cache.get(str(path))
+        if known is None or known[:2] != [stat.st_size, stat.st_mtime_ns]:
+            known = [stat.st_size, stat.st_mtime_ns, sha256(path)]
+            cache[str(path)] = known
+            changed = True
+        made[str(path)] = known[2]
+    if changed:
+        write_atomic(cache_file, json.dumps(cache, sort_keys=True).encode())
+    return made

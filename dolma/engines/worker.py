@@ -1,0 +1,410 @@
+"""The one worker: `run_unit` is the only thing an engine calls, so the engine cannot change a byte of the result.
+
+A unit writes into `.work/<attempt>/`, hashes the closed file, renames it into place, then writes its record. Killed at any point, the same unit
+run again leaves the same file and the same record.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dolma.core import manifest
+from dolma.core.errors import DataError, DolmaError
+from dolma.core.files import sha256, write_atomic
+from dolma.core.manifest import File
+from dolma.core.recipe import Bound, Compiled
+from dolma.core.schema import ERROR, append, without
+from dolma.engines import plan as plans
+from dolma.engines import shuffle
+from dolma.engines.plan import Plan, Record, Shard, Unit
+from dolma.io import tables
+
+QUARANTINE = pa.schema(
+    [
+        ("unit", pa.string()),
+        ("file", pa.string()),
+        ("offset", pa.int64()),
+        ("id", pa.string()),
+        ("step", pa.string()),
+        ("reason", pa.string()),
+        ("row", pa.large_binary()),
+    ]
+)
+
+
+class Ledger:
+    """Counts and quarantined rows of one unit."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.counts: Counter[str] = Counter()
+        self.quarantined: list[pa.RecordBatch] = []
+
+    def moved(self, label: str, rows_in: int, rows_out: int) -> None:
+        """`label` took and gave this many rows."""
+        self.counts[f"{label}.in"] += rows_in
+        self.counts[f"{label}.out"] += rows_out
+
+    def quarantine(self, label: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """`batch` without the rows that carry an error; those are kept aside with their place and reason."""
+        if ERROR not in batch.schema.names:
+            return batch
+        bad = pc.is_valid(batch.column(ERROR))
+        good = without(batch.filter(pc.invert(bad)), ERROR)
+        rows = batch.filter(bad)
+        if rows.num_rows:
+            self.counts[f"{label}.quarantined"] += rows.num_rows
+            self.quarantined.append(_aside(self.unit, label, rows))
+        return good
+
+
+def _aside(unit: str, label: str, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def column(name: str, kind: pa.DataType) -> pa.Array:
+        return rows.column(name).cast(kind) if name in rows.schema.names else pa.nulls(rows.num_rows, kind)
+
+    bare = without(rows, ERROR)
+    blobs = []
+    for index in range(rows.num_rows):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, bare.schema) as writer:
+            writer.write_batch(bare.slice(index, 1))
+        blobs.append(sink.getvalue().to_pybytes())
+    reason = pc.utf8_slice_codeunits(rows.column(ERROR).cast(pa.string()), 0, 500)
+    arrays = [
+        pa.array([unit] * rows.num_rows, pa.string()),
+        column("file", pa.string()),
+        column("offset", pa.int64()),
+        column("id", pa.string()),
+        pa.array([label] * rows.num_rows, pa.string()),
+        reason,
+        pa.array(blobs, pa.large_binary()),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=QUARANTINE)
+
+
+def run_unit(path: str, kind: str, index: int, attempt: str) -> Record:
+    """Run unit `index` of the pass `kind` of the plan at `path`, unless its record is there; the record.
+
+    Raises:
+        DolmaError: the unit cannot be done; its place stands in the message.
+    """
+    plan, compiled = plans.load(path)
+    unit = next(one for one in plan.passes if one.kind == kind).units[index]
+    if (done := record(plan, kind, unit)) is not None:
+        return done
+    work = Path(plan.folder) / ".work" / f"{attempt}-{os.getpid()}-{kind}-{unit.name}"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        made = PASSES[kind](plan, compiled, unit, work)
+        return _commit(plan, kind, unit, work, made)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def try_unit(path: str, kind: str, index: int, attempt: str) -> tuple[int, Record | None, DolmaError | None]:
+    """`run_unit` with its error as a value, so that no engine retries what cannot succeed or hides which unit failed."""
+    try:
+        return index, run_unit(path, kind, index, attempt), None
+    except DolmaError as error:
+        return index, None, error
+    except Exception as error:  # a fault of a step: it must name its unit, whatever it is
+        import traceback
+
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        plan, _ = plans.load(path)
+        return (
+            index,
+            None,
+            DataError(
+                f"{plan.dataset} {kind} {index}",
+                f"{type(error).__name__}: {error}",
+                got=f"at {Path(last.filename).name}:{last.lineno}",
+                expected="no exception",
+                mend="this is a fault of the step, not of the input; the other units are kept and a rerun resumes",
+            ),
+        )
+
+
+def record_path(plan: Plan, kind: str, unit: Unit) -> Path:
+    """Where the record of a unit stands; those of the last pass stay, so that one damaged shard can be made again alone."""
+    return Path(plan.folder) / ".records" / kind / f"{unit.name}.json"
+
+
+def record(plan: Plan, kind: str, unit: Unit) -> Record | None:
+    """The valid record of a unit: right task, and every file there with its bytes; else None."""
+    try:
+        found = Record.model_validate_json(record_path(plan, kind, unit).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    if found.task != plan.task(kind, unit):
+        return None
+    for file in (*found.files, *found.assets, *found.quarantine):
+        path = Path(plan.folder) / file.name
+        if not path.is_file() or path.stat().st_size != file.bytes:
+            return None
+    return found
+
+
+def intact_record(plan: Plan, kind: str, unit: Unit) -> Record | None:
+    """The record of a unit if the bytes of its files are still those it names: what an earlier attempt left is not believed unseen."""
+    found = record(plan, kind, unit)
+    if found is None or any(sha256(Path(plan.folder) / f.name) != f.sha256 for f in (*found.files, *found.assets, *found.quarantine)):
+        record_path(plan, kind, unit).unlink(missing_ok=True)
+        return None
+    return found
+
+
+def _commit(plan: Plan, kind: str, unit: Unit, work: Path, made: Record) -> Record:
+    folder = Path(plan.folder)
+    places = {name.split("/")[0] if name.split("/")[0] == unit.name else name for name in (f.name for f in (*made.files, *made.assets, *made.quarantine))}
+    for place in sorted(places):
+        target = folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(work / place, target)
+    write_atomic(record_path(plan, kind, unit), manifest.canonical(made.model_dump()))
+    return made
+
+
+def map_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
+    """Read, run the map steps, write the shard."""
+    ledger = Ledger(unit.name)
+    rows = run_steps(plan, compiled, unit, ledger)
+    schema = compiled.schema
+    return finish(plan, "map", compiled, unit, work, ledger, rows, schema)
+
+
+def reduce_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
+    """Give the reduce step all rows; its table is the one shard, the files it leaves are assets."""
+    assert compiled.final is not None
+    ledger = Ledger(unit.name)
+    folder = work / "assets"
+    folder.mkdir()
+    taken = Counted(run_steps(plan, compiled, unit, ledger))
+    result = compiled.final.step.fn(taken, folder=folder, **compiled.final.arguments(Path(plan.root)))
+    table, counts = result if isinstance(result, tuple) else (result, {})
+    for _ in taken:  # what the step did not ask for still counts
+        pass
+    label = compiled.final.label
+    ledger.counts[f"{label}.rows_in"] += taken.rows
+    ledger.counts[f"{label}.rows_out"] += table.num_rows
+    ledger.counts.update({f"{label}.{name}": value for name, value in counts.items()})
+    table = _typed(table, compiled.schema, label)
+    assets = []
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            name = str(file.relative_to(folder))
+            target = work / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+            assets.append(File(name=name, rows=0, bytes=target.stat().st_size, sha256=sha256(target)))
+    made = finish(plan, "reduce", compiled, unit, work, ledger, table.to_batches(), compiled.schema)
+    return made.model_copy(update={"assets": tuple(assets)})
+
+
+def scatter_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
+    """Run the map steps and lay the rows of a group pass out by bucket, one file per input shard."""
+    ledger = Ledger(unit.name)
+    name = f".work/shuffle/{unit.name}.arrow"
+    (work / ".work/shuffle").mkdir(parents=True)
+    rows = shuffle.rows(plan, compiled, run_steps(plan, compiled, unit, ledger), ledger)
+    file = shuffle.scatter(rows, plan.buckets, compiled, work / name, name)
+    return finish(plan, "scatter", compiled, unit, work, ledger, None, None, files=(file,))
+
+
+def gather_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
+    """Sort one bucket of every file, give whole groups to the group step, write the shard."""
+    ledger = Ledger(unit.name)
+    batches = shuffle.gather(plan, compiled, unit, work / "spill", ledger)
+    return finish(plan, "gather", compiled, unit, work, ledger, batches, compiled.schema)
+
+
+def gather_sorted(plan: Plan, compiled: Compiled, unit: Unit, batches: Iterator[pa.RecordBatch], attempt: str) -> Record:
+    """`gather_unit` for rows that an engine's own shuffle has brought and sorted."""
+    work = Path(plan.folder) / ".work" / f"{attempt}-{os.getpid()}-gather-{unit.name}"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        ledger = Ledger(unit.name)
+        made = finish(plan, "gather", compiled, unit, work, ledger, shuffle.grouped(plan, compiled, batches, ledger), compiled.schema)
+        return _commit(plan, "gather", unit, work, made)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def save_scattered(plan: Plan, unit: Unit, ledger: Ledger) -> None:
+    """Record the counts (and quarantine) of a scatter whose rows went into an engine's own shuffle."""
+    work = Path(plan.folder) / ".work" / f"native-{os.getpid()}-{unit.name}"
+    work.mkdir(parents=True, exist_ok=True)
+    _, compiled = plans.load(str(Path(plan.folder) / ".work" / "plan.json"))
+    try:
+        _commit(plan, NATIVE, unit, work, finish(plan, NATIVE, compiled, unit, work, ledger, None, None))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+NATIVE = "scatter-native"  # scatter records of an engine that shuffles itself: they have counts but no file
+
+
+def tags_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
+    """Lay the rows of a tag shard out by the input shard that they belong to."""
+    ledger = Ledger(unit.name)
+    name = f".work/tags/{unit.name}.arrow"
+    (work / ".work/tags").mkdir(parents=True)
+    shard = unit.inputs[0]
+    columns = ["origin", "key", *compiled.recipe.tags[shard.dataset]]
+    file = shuffle.by_origin(
+        tables.read(Path(shard.path), shard.file, columns=columns), plans.unpack(plan.schemas[shard.dataset]), columns, plan.buckets, work / name, name
+    )
+    ledger.counts["tags.rows"] += file.rows
+    return finish(plan, "tags", compiled, unit, work, ledger, None, None, files=(file,))
+
+
+PASSES: dict[str, Callable[[Plan, Compiled, Unit, Path], Record]] = {
+    "map": map_unit,
+    "scatter": scatter_unit,
+    "gather": gather_unit,
+    "reduce": reduce_unit,
+    "tags": tags_unit,
+}
+
+
+class Counted:
+    """An iterator of batches that knows how many rows it gave."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self.batches, self.rows = iter(batches), 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        batch = next(self.batches)
+        self.rows += batch.num_rows
+        return batch
+
+
+def finish(
+    plan: Plan,
+    kind: str,
+    compiled: Compiled,
+    unit: Unit,
+    work: Path,
+    ledger: Ledger,
+    rows: Iterable[pa.RecordBatch] | None,
+    schema: pa.Schema | None,
+    files: tuple[File, ...] = (),
+) -> Record:
+    """Write the rows and the quarantine into `work`, check the unit's ledger, and describe it."""
+    from dolma.core import counts
+
+    if rows is not None and schema is not None:
+        taken = Counted(rows)
+        if compiled.recipe.format == "mds":
+            from dolma.io import mds
+
+            (work / unit.name).mkdir()
+            written = [f.model_copy(update={"name": f"{unit.name}/{f.name}"}) for f in mds.write(taken, work / unit.name)]
+        else:
+            written = [tables.write(taken, schema, work / f"{unit.name}.parquet", f"{unit.name}.parquet")]
+        files = (*files, *written)
+        if sum(file.rows for file in written) != taken.rows:
+            raise DataError(f"{plan.dataset}/{unit.name}", "rows were lost in writing", got=sum(f.rows for f in written), expected=taken.rows, mend="run again")
+    aside: tuple[File, ...] = ()
+    if ledger.quarantined:
+        name = f"_quarantine/{kind}-{unit.name}.parquet"
+        (work / "_quarantine").mkdir()
+        aside = (tables.write(ledger.quarantined, QUARANTINE, work / name, name),)
+    counts.check(ledger.counts, f"{plan.dataset}/{unit.name}")
+    return Record(task=plan.task(kind, unit), unit=unit.name, kind=kind, files=files, quarantine=aside, counts=dict(sorted(ledger.counts.items())))
+
+
+def read_unit(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger) -> Iterator[pa.RecordBatch]:
+    """The rows of a unit's inputs: raw files through the reader, shards as the manifest lists them, with tags aligned."""
+    if compiled.reader:
+        arguments = compiled.reader.arguments(Path(plan.root))
+        paths: list[Shard | None] = list(unit.inputs) or [None]
+        for shard in paths:
+            source = compiled.reader.step.fn(shard.path if shard else None, file=shard.file.name if shard else "", **arguments)
+            for batch in source:
+                good = ledger.quarantine(compiled.reader.label, batch)
+                ledger.moved(compiled.reader.label, batch.num_rows, good.num_rows)
+                yield _typed(good, compiled.source, compiled.reader.label)
+        return
+    for shard in unit.inputs:
+        if shard.file.extra.get("format") == "mds":
+            from dolma.io import mds
+
+            for batch in mds.streams(Path(shard.path)).to_batches():
+                ledger.moved("read:input", batch.num_rows, batch.num_rows)
+                yield _typed(batch, compiled.source, shard.dataset)
+            continue
+        start = 0
+        tags = shuffle.aligned(plan, compiled, shard) if compiled.recipe.tags else None
+        for batch in tables.read(Path(shard.path), shard.file):
+            if tags is not None:
+                batch = tags(batch, start)
+            if "origin" in compiled.source.names and "origin" not in batch.schema.names:
+                first = (shard.index << 32) | start
+                batch = append(batch, {"origin": pa.array(range(first, first + batch.num_rows), pa.int64())})
+            start += batch.num_rows
+            ledger.moved("read:input", batch.num_rows, batch.num_rows)
+            yield _typed(batch, compiled.source, shard.dataset)
+
+
+def run_steps(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger) -> Iterator[pa.RecordBatch]:
+    """The rows of a unit after the map steps, each step counted."""
+    root = Path(plan.root)
+    steps = [(bound, bound.arguments(root)) for bound in compiled.steps]
+    for batch in read_unit(plan, compiled, unit, ledger):
+        for bound, arguments in steps:
+            batch = apply(bound, arguments, batch, ledger)
+        yield batch
+
+
+def apply(bound: Bound, arguments: dict[str, Any], batch: pa.RecordBatch, ledger: Ledger) -> pa.RecordBatch:
+    """One map step or `keep` on one batch, with what it promised checked.
+
+    Raises:
+        DataError: the step changed the number of rows, its columns are not the declared ones, or a float column holds NaN.
+    """
+    if bound.step.kind == "keep":
+        kept = batch.filter(bound.step.fn(batch, **arguments))
+        ledger.moved(bound.label, batch.num_rows, kept.num_rows)
+        if kept.num_rows < batch.num_rows:
+            ledger.counts[f"{bound.label}.dropped.{arguments['reason']}"] += batch.num_rows - kept.num_rows
+        return kept
+    made = bound.step.fn(batch, **arguments)
+    if made.num_rows != batch.num_rows:
+        raise DataError(bound.label, "a map step changed the number of rows", got=made.num_rows, expected=batch.num_rows, mend="only `keep` drops rows")
+    good = ledger.quarantine(bound.label, made)
+    ledger.moved(bound.label, batch.num_rows, good.num_rows)
+    good = _typed(good, bound.step.adds(bound.params, batch.schema), bound.label)
+    for field in good.schema:
+        if pa.types.is_floating(field.type) and field.name not in batch.schema.names and pc.any(pc.is_nan(good.column(field.name))).as_py():
+            raise DataError(
+                bound.label, f"column {field.name} holds NaN", got="NaN", expected="a number or NULL", mend="the step must give NULL where there is no value"
+            )
+    return good
+
+
+def _typed(batch: Any, schema: pa.Schema, where: str) -> Any:
+    missing = [f.name for f in schema if f.name not in batch.schema.names]
+    wrong = [f"{f.name} {batch.schema.field(f.name).type} instead of {f.type}" for f in schema if not missing and batch.schema.field(f.name).type != f.type]
+    if missing or wrong:
+        raise DataError(
+            where,
+            "the columns are not the declared ones",
+            got="; ".join(wrong) or f"no {', '.join(missing)}",
+            expected=", ".join(schema.names),
+            mend="mend the step",
+        )
+    return batch.select(schema.names)

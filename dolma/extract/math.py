@@ -1,0 +1,40 @@
+"""Problems with solutions and answers as one text."""
+
+import re
+
+import pyarrow as pa
+
+from dolma.core.schema import append, keys
+from dolma.core.step import step
+from dolma.extract.constants import constants
+
+CALCULATOR = re.compile(r"<<[^<>\n]*>>")  # GSM8K writes `$<<5*2=10>>10`: the marks call a calculator and are no prose
+FINAL = re.compile(r"\n?####[^\n]*\s*\Z")  # and ends with `#### 10`
+
+
+@step(
+    needs=("id", "problem", "solution", "answer"),
+    adds={
+        "key": pa.int64(), "source": pa.string(), "url": pa.string(), "text": pa.large_string(), "lang": pa.string(), "lang_score": pa.float32(),
+        "has_solution": pa.bool_(),
+    },
+)
+def extract_math(batch: pa.RecordBatch, *, answer: str = "Answer: ") -> pa.RecordBatch:
+    """Problem, solution without its calculator marks, and answer, each after an empty line, as `text`.
+
+    Args:
+        answer: what stands before the answer.
+    """
+    texts, solved = [], []
+    for problem, solution, value in zip(*(batch.column(name).to_pylist() for name in ("problem", "solution", "answer")), strict=True):
+        worked = FINAL.sub("", CALCULATOR.sub("", solution or "")).strip()
+        parts = [problem.strip(), worked, answer + value.strip() if value and value.strip() else ""]
+        texts.append("\n\n".join(part for part in parts if part))
+        solved.append(bool(worked))
+    columns = {
+        "key": keys(batch.column("id")),
+        **constants(batch.num_rows, source="math", lang="en"),
+        "text": pa.array(texts, pa.large_string()),
+        "has_solution": pa.array(solved, pa.bool_()),
+    }
+    return append(batch, columns)

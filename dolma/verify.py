@@ -1,0 +1,67 @@
+"""`dolma verify`: are the bytes, the rows and the ledger of a dataset still what its manifest says?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dolma.core import counts as ledger
+from dolma.core import manifest as manifests
+from dolma.core.errors import DataError
+from dolma.core.files import safe_join, sha256
+from dolma.core.manifest import File, Manifest
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was looked at in one dataset, and all that is wrong with it."""
+
+    dataset: str
+    files: int
+    bytes: int
+    errors: tuple[DataError, ...]
+
+
+def verify(root: Path, dataset: str) -> Verdict:
+    """Re-hash every file of a dataset and check its ledger and sums; errors are gathered, not raised.
+
+    Raises:
+        DataError: the dataset has no readable manifest.
+    """
+    found = manifests.load(root / dataset)
+    files = [*found.files, *found.assets, *found.quarantine]
+    errors = [*_manifest(found), *(error for file in files for error in _file(root / dataset, found, file))]
+    return Verdict(dataset, len(files), sum(file.bytes for file in files), tuple(errors))
+
+
+def _manifest(found: Manifest) -> Iterator[DataError]:
+    try:
+        ledger.check(found.counts, found.dataset)
+    except DataError as error:
+        yield error
+    for name in ("rows", "tokens", "bytes"):
+        total = sum(getattr(file, name) for file in found.files)
+        if total != getattr(found, name):
+            yield DataError(found.dataset, f"the shards do not add up to the manifest's {name}", got=total, expected=getattr(found, name), mend=_again(found))
+
+
+def _file(folder: Path, found: Manifest, file: File) -> Iterator[DataError]:
+    where = f"{found.dataset}/{file.name}"
+    path = safe_join(folder, file.name)
+    if not path.is_file():
+        yield DataError(where, "shard is missing", got="no file", expected=f"{file.bytes:,} bytes", mend=_again(found))
+        return
+    length = path.stat().st_size
+    if length != file.bytes:
+        yield DataError(where, "shard has another length", got=f"{length:,} bytes", expected=f"{file.bytes:,} bytes", mend=_again(found))
+        return
+    got = sha256(path)
+    if got != file.sha256:
+        yield DataError(where, "shard's bytes were changed", got=got[:16], expected=file.sha256[:16], mend=_again(found))
+    elif path.suffix == ".parquet":
+        rows = manifests.pq.read_metadata(path).num_rows
+        if rows != file.rows:
+            yield DataError(where, "shard has another number of rows", got=rows, expected=file.rows, mend=_again(found))
+
+
+def _again(found: Manifest) -> str:
+    return f"`dolma run {found.dataset} --force` makes it again"

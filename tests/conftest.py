@@ -1,0 +1,29 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+KIT = Path(os.environ.get("DOLMA_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def kit() -> Path:
+    """The data kit; a test that needs it is skipped, with this reason, where it is absent."""
+    if not (KIT / "MANIFEST.csv").is_file():
+        pytest.skip(f"no data kit at {KIT}: set DOLMA_DATA to its folder")
+    return KIT
+
+
+@pytest.fixture(scope="session")
+def spark():
+    """A local Spark session; its JVM is gone when the tests are."""
+    pytest.importorskip("pyspark")
+    from dolma.engines import spark as engine
+
+    if (engine.java_version() or 0) < engine.JAVA:
+        pytest.skip(f"no Java {engine.JAVA} or newer: Spark cannot start")
+    running = engine.session(2)
+    yield running
+    engine.stop(running)
