@@ -13,6 +13,7 @@ from dolma.core.errors import ConfigError, DataError, DolmaError, EnvironmentFau
 from dolma.core.log import logger, setup
 
 log = logger("dolma.cli")
+MOST_ERRORS = 20
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     one = verb("gather", _gather, "make a raw corpus from this machine, offline, in the env's raw folder")
+    one.add_argument("folder", nargs="?", type=Path, help="where (default: the env's raw folder)")
     one.add_argument("--seed", type=int, help="seed of what is generated")
     one.add_argument("--size", help="how much to gather")
     one = verb("plan", _plan, "say what a run would do; writes nothing")
@@ -103,11 +105,14 @@ def _root(args: argparse.Namespace) -> Path:
 def _gather(args: argparse.Namespace) -> None:
     from dolma.gather.run import gather
 
-    env = read_yaml(_env_file(args), Env)
-    if env.raw.startswith("$"):
-        raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=env.raw, expected="a folder of the project", mend="use another env")
+    folder = args.folder
+    if folder is None:
+        env = read_yaml(_env_file(args), Env)
+        if env.raw.startswith("$"):
+            raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=env.raw, expected="a folder", mend="name the folder")
+        folder = _place(args, env.raw)
     options = {name: value for name in ("seed", "size") if (value := getattr(args, name)) is not None}
-    gather(_place(args, env.raw), **options)
+    gather(folder, **options)
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -224,8 +229,10 @@ def _verify(args: argparse.Namespace) -> None:
     verdicts = [verify(root, name) for name in names]
     print(table(["dataset", "files", "bytes", "state"], [[v.dataset, v.files, size(v.bytes), "broken" if v.errors else "ok"] for v in verdicts]))
     errors = [error for verdict in verdicts for error in verdict.errors]
+    if len(errors) > MOST_ERRORS:
+        log.error("%s", f"{len(errors):,} errors; the first {MOST_ERRORS}:")
     if errors:
-        raise errors[0] if len(errors) == 1 else Errors(errors)
+        raise errors[0] if len(errors) == 1 else Errors(errors[:MOST_ERRORS])
 
 
 def _steps(args: argparse.Namespace) -> None:

@@ -64,4 +64,4 @@ def _file(folder: Path, found: Manifest, file: File) -> Iterator[DataError]:
 
 
 def _again(found: Manifest) -> str:
-    return f"`dolma run {found.dataset} --force` makes it again"
+    return f"delete {found.dataset}/{manifests.NAME} below the root and run again: only what is damaged is made again"

@@ -169,6 +169,8 @@ def whole_groups(
         joined = _join(waiting)
         starts = _starts(joined, key)
         cut = int(starts[-1])
+        if first is not None and not _same(first, joined, key):
+            first = None
         if cut == 0 and count >= cap:
             if not splittable:
                 raise DataError(
@@ -182,8 +184,6 @@ def whole_groups(
             first = first if first is not None else joined.slice(0, 1)
             waiting, count = [], 0
             continue
-        if first is not None and not _same(first, joined, key):
-            first = None
         if cut:
             head = joined.slice(0, cut)
             yield _chunk(first, head, starts[starts < cut])

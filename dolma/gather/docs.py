@@ -155,8 +155,8 @@ def _module(package: Package, name: str, text: str) -> list[Page]:
         full = sum(len(block.text) for block in current) + sum(len(block.text) for block in found) > PAGE_CHARS
         if current and (full or (found and not found[0].text)):
             number = len(made) + 1
-            title = f"{module} module" if number == 1 else f"{module} module, part {number}"
-            made.append(Page(package.name, package.version, module if number == 1 else f"{module}-{number}", title, topic, "module", tuple(current), tuple(names)))
+            name, title = (module, f"{module} module") if number == 1 else (f"{module}-{number}", f"{module} module, part {number}")
+            made.append(Page(package.name, package.version, name, title, topic, "module", tuple(current), tuple(names)))
             current, names = [], []
         current += found
         names += [label] if label else []

@@ -21,7 +21,10 @@ ITEM = re.compile(r"^(\s*)(?:[-*+\u2022]|\(?\d{1,2}[.)])\s+(?=\S)")
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$")
 DIRECTIVE = re.compile(r"^\s*\.\.\s+([\w-]+)::\s*(.*)$")
 COMMENT = re.compile(r"^\s*\.\.\s")
-MARKUP_LINE = re.compile(r"^\s*(?:<[^>]+>\s*)+$|^\s*\[?!\[|^\s*:[\w -]+:\s*$|^\s*\[[^\]]+\]:\s|^\s*:(?:target|alt|height|width|align|scale|class|figclass|name|file|header-rows|widths):")
+MARKUP_LINE = re.compile(
+    r"^\s*(?:<[^>]+>\s*)+$|^\s*\[?!\[|^\s*:[\w -]+:\s*$|^\s*\[[^\]]+\]:\s"
+    r"|^\s*:(?:target|alt|height|width|align|scale|class|figclass|name|file|header-rows|widths):"
+)
 FIELD = re.compile(r"^(\s*):(?:param|parameter|arg|argument|keyword|key|type|returns?|rtype|raises?|ivar|var|cvar|vartype|attr)\b\s*([^:]*):\s*")
 TABLE = re.compile(r"^\s*(?:\|.*\||\+[-=+]+\+|={3,}(?:\s+={3,})+)\s*$")
 PROSE = {"note", "warning", "seealso", "tip", "important", "admonition", "deprecated", "versionadded", "versionchanged", "rubric"}

@@ -4,9 +4,10 @@ import numba
 import numpy as np
 
 # Elements that hold nothing, or whose end tag may be left out: their tags say nothing about depth. Source: WHATWG HTML, 13.1.2 and 13.1.2.4
-_LOOSE = tuple(
-    "area base body br caption col colgroup dd dt embed head hr html img input li link meta option optgroup p param path rp rt source tbody td tfoot th "
-    "thead tr track wbr".split()
+_LOOSE = (
+    "area", "base", "body", "br", "caption", "col", "colgroup", "dd", "dt", "embed", "head", "hr", "html", "img", "input", "li",
+    "link", "meta", "option", "optgroup", "p", "param", "path", "rp", "rt", "source", "tbody", "td", "tfoot", "th", "thead", "tr",
+    "track", "wbr",
 )
 _RAW = ("script", "style", "textarea", "title")
 
@@ -37,10 +38,10 @@ def _name(data: np.ndarray, i: int) -> tuple[np.uint64, int]:
 
 @numba.njit(cache=True)
 def _within(code: np.uint64, codes: np.ndarray) -> bool:
+    found = False
     for other in codes:
-        if other == code:
-            return True
-    return False
+        found = found or other == code
+    return found
 
 
 @numba.njit(cache=True)

@@ -1,0 +1,37 @@
+"""Strict YAML."""
+
+from pathlib import Path
+
+import pytest
+
+from dolma.core.config import Env, read_yaml
+from dolma.core.errors import ConfigError, DolmaError, Errors
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "env.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_env_is_read(tmp_path: Path) -> None:
+    assert read_yaml(write(tmp_path, "root: a\nraw: b\n"), Env).workers == 2
+
+
+def test_misspelt_keys_are_all_shown_with_their_mends(tmp_path: Path) -> None:
+    with pytest.raises(Errors) as error:
+        read_yaml(write(tmp_path, "root: a\nraw: b\nworker: 3\nengin: spark\n"), Env)
+    assert "did you mean `workers`?" in str(error.value) and "did you mean `engine`?" in str(error.value) and error.value.code == 2
+
+
+@pytest.mark.parametrize("text", ["root: [", "root: !!python/object/apply:os.system [true]\nraw: b", "- a", "root: a\nraw: b\nworkers: many", "root: a"])
+def test_what_is_not_an_env_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DolmaError) as error:
+        read_yaml(write(tmp_path, text), Env)
+    assert error.value.code == 2 and "env.yaml" in str(error.value) and "mend:" in str(error.value)
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, "root: a\nraw: b\n")
+    with pytest.raises(ConfigError, match=r"did you mean .*env\.yaml"):
+        read_yaml(tmp_path / "envv.yaml", Env)

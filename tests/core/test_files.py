@@ -1,0 +1,46 @@
+"""Atomic writes, findings and names that try to leave."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from dolma.core import files
+from dolma.core.errors import DataError, EnvironmentFault
+
+
+def test_write_atomic_leaves_all_or_nothing_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a" / "b"
+    files.write_atomic(path, b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(EnvironmentFault) as error:
+        files.write_atomic(path, b"new")
+    assert error.value.code == 4 and "free" in str(error.value) and "resumes" in str(error.value)
+    assert path.read_bytes() == b"old" and os.listdir(path.parent) == ["b"]
+
+
+def test_find_names_the_nearest_when_nothing_matches(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "crawl-A.warc.gz").touch()
+    with pytest.raises(DataError) as error:
+        files.find(tmp_path, ["web/crawl-*.warc"], "source/web/extract")
+    assert error.value.code == 3 and "web/crawl-A.warc.gz" in str(error.value) and str(tmp_path / "web/crawl-*.warc") in str(error.value)
+
+
+def test_find_sorts_and_counts_each_file_once(tmp_path: Path) -> None:
+    for name in "cab":
+        (tmp_path / name).touch()
+    assert [p.name for p in files.find(tmp_path, ["*", "[ab]"], "x")] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a\0b"])
+def test_safe_join_refuses_names_that_leave(tmp_path: Path, name: str) -> None:
+    with pytest.raises((DataError, ValueError)):
+        files.safe_join(tmp_path, name)
+
+
+def test_safe_join_refuses_a_link_that_leaves(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    with pytest.raises(DataError):
+        files.safe_join(tmp_path, "link/passwd")

@@ -1,0 +1,93 @@
+"""What a recipe refuses before anything runs, and how it says so."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from dolma.core import recipe
+from dolma.core.errors import ConfigError, DolmaError, Errors
+from dolma.core.graph import Graph
+from dolma.engines.plan import load_steps
+from tests.engines.flow import RECIPES, write_recipes
+
+DOCUMENT = pa.schema([("id", pa.string()), ("key", pa.int64()), ("source", pa.string()), ("text", pa.large_string())])
+
+
+def compiled(value: dict, schema: pa.Schema = DOCUMENT) -> recipe.Compiled:
+    load_steps()
+    return recipe.compile("pool/x", recipe.parse("pool/x", value, "x.yaml"), "x.yaml", lambda _: schema)
+
+
+def test_columns_are_followed_through_the_steps() -> None:
+    made = compiled({"input": "a", "table": "document", "steps": [{"set": {"columns": {"n": "length(text)"}}}, {"keep": {"where": "n > 3", "reason": "short"}}]})
+    assert made.schema.field("n").type == pa.int64()
+    assert made.needs == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([{"keap": {"where": "true", "reason": "x"}}], ["unknown step `keap`", "did you mean `keep`?"]),
+        ([{"keep": {"where": "true", "raeson": "x"}}], ["unknown key `raeson`", "did you mean `reason`?"]),
+        ([{"keep": {"where": "n_words > 3", "reason": "x"}}], ["n_words", "id, key, source, text"]),
+        ([{"keep": {"where": "random() < 0.5", "reason": "x"}}], ["random()", "deterministic"]),
+        ([{"keep": {"where": "length(text)", "reason": "x"}}], ["BIGINT", "BOOLEAN"]),
+        ([{"select": {"columns": ["id", "txt"]}}], ["no column txt"]),
+        ([{"select": {"columns": ["id", "text"]}}], ["not a `document` table", "key int64"]),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_its_mend(steps: list, words: list[str]) -> None:
+    with pytest.raises(DolmaError) as error:
+        compiled({"input": "a", "table": "document", "steps": steps})
+    assert error.value.code == 2
+    assert all(word in str(error.value) for word in [*words, "x.yaml", "mend:"])
+
+
+def test_all_errors_of_a_file_are_shown_at_once() -> None:
+    with pytest.raises(Errors) as error:
+        compiled({"input": "a", "table": "document", "steps": [{"keap": {}}, {"keep": {"where": "true"}}]})
+    assert len(error.value.errors) == 2
+
+
+def test_a_column_that_nobody_produced_names_the_step_that_would() -> None:
+    load_steps()
+    value = {"uses": ["tests.engines.flow"], "input": "a", "table": "tag", "steps": [{"select": {"columns": ["id", "key", "source"]}}, {"count_test_rows": {}}]}
+    with pytest.raises(ConfigError, match="column `text` is not in the table"):
+        compiled(value)
+
+
+def test_read_and_input_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match="either `read` or `input`"):
+        recipe.parse("x", {"input": "a", "read": {"jsonl": {}}, "table": "rows"}, "x.yaml")
+
+
+def test_unknown_tag_column_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no column `copies`"):
+        compiled({"input": "a", "tags": {"t": ["copies"]}, "table": "document"})
+
+
+def test_a_circle_of_recipes_is_named(tmp_path: Path) -> None:
+    write_recipes(tmp_path, {"a/one": {"input": "a/two", "table": "rows"}, "a/two": {"input": "a/one", "table": "rows"}})
+    with pytest.raises(ConfigError, match="a/one -> a/two -> a/one"):
+        Graph(tmp_path / "pipelines").order(["a/one"])
+
+
+def test_order_puts_inputs_tags_and_assets_first(tmp_path: Path) -> None:
+    load_steps()
+    graph = Graph(write_recipes(tmp_path))
+    order = graph.order(graph.targets(["pool/count"]))
+    assert order == ["source/read", "pool/short", "pool/copies", "pool/first", "pool/count"]
+    assert graph.targets(["pool"]) == ["pool/copies", "pool/count", "pool/first", "pool/short"]
+
+
+def test_an_unknown_dataset_names_the_nearest(tmp_path: Path) -> None:
+    load_steps()
+    with pytest.raises(ConfigError, match="did you mean `pool/short`"):
+        Graph(write_recipes(tmp_path)).targets(["pool/shorts"])
+
+
+def test_defaults_enter_the_fingerprint() -> None:
+    one = compiled({"input": "a", "table": "document", "steps": []}).resolved()
+    assert one["quarantine"] == 0.01 and one["format"] == "parquet"
+    assert RECIPES["source/read"]["quarantine"] == 0.2
