@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("gather", _gather, "make a raw corpus from this machine, offline, in the env's raw folder")
     one.add_argument("folder", nargs="?", type=Path, help="where (default: the env's raw folder)")
     one.add_argument("--seed", type=int, help="seed of what is generated")
-    one.add_argument("--size", help="how much to gather")
+    one.add_argument("--size", help="how much: tiny (default) or mini")
     one = verb("plan", _plan, "say what a run would do; writes nothing")
     one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
     one = verb("run", _run, "make every stale dataset and stage among the targets and what they need")
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("publish", _publish, "write the sequences of a mix, repeated as it says, into one folder of MosaicML shards")
     one.add_argument("mix", help="e.g. mix/pretrain")
     one.add_argument("out", type=Path, help="a folder that does not exist yet")
-    one.add_argument("--seed", type=int, default=0, help="seed of the order, and of which sequences get one copy more")
+    one.add_argument("--seed", type=int, default=0, help="seed of which sequences get one copy more")
     one = verb("verify", _verify, "hash every file again and check every ledger against the manifests")
     one.add_argument("datasets", nargs="*", help="default: all")
     one = verb("steps", _steps, "list the steps that recipes may use, or describe one")
@@ -103,6 +103,7 @@ def _root(args: argparse.Namespace) -> Path:
 
 
 def _gather(args: argparse.Namespace) -> None:
+    from dolma.console import table
     from dolma.gather.run import gather
 
     folder = args.folder
@@ -112,7 +113,8 @@ def _gather(args: argparse.Namespace) -> None:
             raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=env.raw, expected="a folder", mend="name the folder")
         folder = _place(args, env.raw)
     options = {name: value for name in ("seed", "size") if (value := getattr(args, name)) is not None}
-    gather(folder, **options)
+    counts = gather(folder, report=lambda line: log.info("%s", line), **options)
+    print(table(["what", "rows"], list(counts.items())))
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -164,7 +166,7 @@ def _sql(args: argparse.Namespace) -> None:
     elif args.format == "csv":
         import csv
 
-        writer = csv.writer(sys.stdout)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(found.column_names)
         writer.writerows(zip(*(column.to_pylist() for column in found.columns), strict=True))
     else:
@@ -189,6 +191,9 @@ def _inspect(args: argparse.Namespace) -> None:
         found = browse.dropped(args.dataset, args.dropped, _env_file(args), args.pipelines, args.n)
     else:
         found = browse.first(root, args.dataset, args.n, args.where, columns)
+    if not found:
+        log.info("no such row")
+        return
     print("\n\n".join(browse.show(row if columns is None else {c: row.get(c) for c in columns}, args.width) for row in found))
 
 

@@ -17,7 +17,7 @@ from dolma.browse import quarantined
 from dolma.core import counts as ledger
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, EnvironmentFault
-from dolma.core.manifest import Manifest
+from dolma.core.manifest import File, Manifest
 
 if TYPE_CHECKING:
     import duckdb
@@ -122,7 +122,7 @@ def _tables(root: Path, known: dict[str, Manifest]) -> dict[str, pa.Table]:
                 "vigintile": INT,
             },
             (
-                [m.dataset, f.name, f.rows, f.tokens, f.bytes, f.sha256, *(f.extra.get(k) for k in ("stream", "source", "topic", "vigintile"))]
+                [m.dataset, f.name, f.rows, f.tokens, f.bytes, f.sha256, _stream(m, f), *(f.extra.get(k) for k in ("source", "topic", "vigintile"))]
                 for m in known.values()
                 for f in m.files
             ),
@@ -144,6 +144,10 @@ def _table(columns: dict[str, pa.DataType], rows: Iterable[list[Any]]) -> pa.Tab
 
 def _json(value: dict[str, Any]) -> str:
     return manifests.canonical(value).decode()
+
+
+def _stream(manifest: Manifest, file: File) -> str | None:
+    return file.name.rpartition("/")[0] if manifest.format == "mds" else None
 
 
 def _counts(known: dict[str, Manifest]) -> Iterator[list[Any]]:

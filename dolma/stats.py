@@ -46,7 +46,7 @@ class Funnel:
 
 @dataclass(frozen=True)
 class Cell:
-    """Packed tokens of one (source, topic, vigintile); `stream` is where they lie in the sharded dataset."""
+    """One stream of a sharded dataset (its folder): packed tokens of one (source, topic, vigintile). Several streams may hold one cell."""
 
     stream: str
     source: str
@@ -216,7 +216,7 @@ def cells(manifest: Manifest) -> list[Cell]:
     rows: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     facts: dict[str, dict[str, Any]] = {}
     for file in manifest.files:
-        stream = str(file.extra.get("stream") or file.name.rpartition("/")[0])
+        stream = file.name.rpartition("/")[0]
         rows[stream][0] += file.rows
         rows[stream][1] += file.tokens
         facts[stream] = {**facts.get(stream, {}), **file.extra}

@@ -1,6 +1,7 @@
 """`dolma trace`: from a packed sequence back to the documents inside it, and to where their raw bytes lie."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,7 @@ def trace(root: Path, dataset: str, stream: str, sequence: int) -> list[Piece]:
     Raises:
         DataError: there is no such sequence, or a document of it is not in the pool.
     """
-    from dolma.io import mds
-
-    row = mds.sequence(root / dataset, stream, sequence)
+    row = _sequence(root, dataset, _stream(root, dataset, stream), sequence)
     if "doc_keys" not in row or "doc_lens" not in row:
         raise DataError(f"{dataset}/{stream}", "sequences do not name their documents", got=", ".join(row), expected="doc_keys, doc_lens", mend="pack it again")
     keys, lengths = [int(k) for k in row["doc_keys"]], [int(n) for n in row["doc_lens"]]
@@ -51,6 +50,27 @@ def trace(root: Path, dataset: str, stream: str, sequence: int) -> list[Piece]:
         pieces.append(Piece(start, length, key, documents[key]))
         start += length
     return pieces
+
+
+def _stream(root: Path, dataset: str, stream: str) -> str:
+    """The full name of a stream; the part that a unit of work puts before it may be left out when one stream fits."""
+    known = list(dict.fromkeys(cell.stream for cell in stats.cells(manifests.load(root / dataset))))
+    fits = [name for name in known if name == stream] or [name for name in known if name.endswith(f"/{stream}")]
+    if len(fits) != 1:
+        near = fits or get_close_matches(stream, known, n=3) or known[:3]
+        raise DataError(dataset, f"{len(fits) or 'no'} streams fit `{stream}`", got=stream, expected="one stream", mend=f"name one of: {', '.join(near)}")
+    return fits[0]
+
+
+def _sequence(root: Path, dataset: str, stream: str, sequence: int) -> dict[str, Any]:
+    from dolma.io import mds
+
+    count = 0
+    for row in mds.read(root / dataset, stream):
+        if count == sequence:
+            return row
+        count += 1
+    raise DataError(f"{dataset}/{stream}", "there is no such sequence", got=sequence, expected=f"0 to {count - 1}", mend="count from 0")
 
 
 def _table(root: Path, dataset: str) -> str:

@@ -15,7 +15,16 @@ from dolma.core.manifest import File, Input, Manifest
 
 SOURCES = {"web": (1202, 640), "pdf": (55, 41), "code": (824, 790), "math": (2100, 2060), "wiki": (430, 420)}
 DROPPED = {
-    "web": {"not_html": 30, "not_english": 311, "length": 88, "symbols": 17, "repetition": 61, "few_stop_words": 55},
+    "web": {
+        "not_html": 30,
+        "not_english": 299,
+        "length": 88,
+        "symbols": 17,
+        "repetition": 61,
+        "few_stop_words": 55,
+        **{f"repeated_{n}grams": n - 3 for n in range(5, 7)},
+        **{f"top_{n}gram": 1 for n in range(2, 9)},
+    },
     "pdf": {"no_text": 7},
     "code": {"generated": 34},
     "math": {"no_solution": 40},
@@ -193,18 +202,18 @@ def _cells(root: Path, big: bool) -> None:
     dataset(root, "mix/pretrain", pa.Table.from_pylist(mix), kind="mix", recipe={"input": "shard/pool"}, inputs=_inputs(["shard/pool"]))
     for name, rates in {"midtrain": (0.6, 1.0, 3, 6, 0.4), "longctx": (0.5, 4, 1, 1, 1)}.items():
         rate = dict(zip(SOURCES, rates, strict=True))
-        rows = [{**row, "repeats": rate[row["stream"].split("/")[0]]} for row in mix]
+        rows = [{**row, "repeats": rate[row["stream"].split("/")[1]]} for row in mix]
         dataset(root, f"mix/{name}", pa.Table.from_pylist(rows), kind="mix", recipe={"input": "shard/pool"}, inputs=_inputs(["shard/pool"]))
 
 
 def _stream(source: str, topic: str, vigintile: int, rows: int) -> File:
-    stream = f"{source}/{topic}/{vigintile:02d}"
-    extra = {"stream": stream, "source": source, "topic": topic, "vigintile": vigintile}
-    return File(name=f"00000/{stream}/shard.00000.mds", rows=rows, tokens=rows * 256, bytes=rows * 1100, sha256="0" * 64, extra=extra)
+    stream = f"00000/{source}/{topic}/{vigintile:02d}"
+    extra = {"source": source, "topic": topic, "vigintile": vigintile}
+    return File(name=f"{stream}/shard.00000.mds", rows=rows, tokens=rows * 256, bytes=rows * 1100, sha256="0" * 64, extra=extra)
 
 
 def _share(file: File, repeats: float) -> dict[str, Any]:
-    return {"dataset": "shard/pool", "stream": file.extra["stream"], "repeats": repeats, "sequences": file.rows, "tokens": file.tokens}
+    return {"dataset": "shard/pool", "stream": file.name.rpartition("/")[0], "repeats": repeats, "sequences": file.rows, "tokens": file.tokens}
 
 
 def _row(metric: str, slice: str, before: float | None, after: float, n: int, chance: float | None = None) -> dict[str, Any]:

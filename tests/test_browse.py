@@ -7,7 +7,9 @@ import pytest
 from dolma import browse
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError
+from dolma.runner import Run
 from tests.built import build
+from tests.engines.flow import write_env, write_raw, write_recipes
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +45,17 @@ def test_quarantined_has_place_and_reason(root: Path) -> None:
 def test_show_cuts_long_values_and_puts_the_text_last() -> None:
     assert browse.show({"text": "a" * 50, "id": "x"}, 10) == "id: x\ntext: aaaaaaaaaa... (50 characters)"
     assert browse.show({"text": "a\nb"}, 0) == "text:\n  a\n  b"
+
+
+def test_dropped_gives_the_documents_that_a_reason_took(tmp_path: Path) -> None:
+    pipelines = write_recipes(tmp_path)
+    write_raw(tmp_path, files=2, rows=100)
+    env = write_env(tmp_path)
+    run = Run(env, pipelines)
+    run.run(["pool/short"])
+    counts = manifests.load(run.root / "pool/short").counts
+    got = browse.dropped("pool/short", "long", env, pipelines, 1000)
+    assert len(got) == counts["1:keep.dropped.long"] > 0
+    assert all(row["n_chars"] >= 40 for row in got)
+    with pytest.raises(ConfigError, match="expected long"):
+        browse.dropped("pool/short", "nope", env, pipelines, 1)

@@ -1,13 +1,13 @@
 """What happens around the updates: run.jsonl and progress, checkpoints, and state that autoresume must carry. Imports Composer: import it late."""
 
 import json
+import math
 import sys
 import time
 import zlib
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from composer import Callback, Logger, State
 
 from dolma.core.files import write_atomic
@@ -77,14 +77,13 @@ class Watch(Callback):
         now, step = time.monotonic(), state.timestamp.batch.value
         rate = (self.seen["tokens"] - self.tokens) / max(now - self.before, 1e-6)
         self.before, self.tokens = now, self.seen["tokens"]
-        assert state.schedulers
         line = {
-            "step": step, "tokens": self.seen["tokens"], "loss": self.optimizer.loss, "lr": self.said.pop("lr"), "grad_norm": self.optimizer.grad_norm,
+            "step": step, "tokens": self.seen["tokens"], "loss": self.optimizer.loss, "lr": self.optimizer.rate, "grad_norm": self.optimizer.grad_norm,
             "skipped": self.optimizer.skipped, "batch": f"{zlib.crc32(repr(self.said.pop('index', None)).encode()):08x}",
             **{name: float(value) for name, value in self.said.items()}, "tokens_per_second": round(rate, 1),
         }
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({k: round(v, 6) if isinstance(v, float) and k not in ("loss", "lr") else v for k, v in line.items()}) + "\n")
+            file.write(json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}) + "\n")
         self._speak(step, now)
 
     def _speak(self, step: int, now: float) -> None:
@@ -113,7 +112,3 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             break
     return found
 
-
-def describe(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Tensors of a loss as plain numbers."""
-    return {name: float(value) for name, value in tensors.items()}

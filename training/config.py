@@ -31,17 +31,35 @@ class Init(Strict):
     average: int = Field(default=1, ge=1, description="mean of the last so many checkpoints")
 
 
-class Model(Strict):
-    """A size with new weights, or the model of another run."""
+class Dims(Strict):
+    """A shape of its own in place of a preset."""
 
-    size: str | None = None
+    d: int = Field(ge=2)
+    layers: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    ffn: int = Field(ge=1)
+    window: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _divides(self) -> "Dims":
+        if self.d % (2 * self.heads) or self.heads % self.kv_heads:
+            raise ValueError("`d` must be an even multiple of `heads`, and `heads` a multiple of `kv_heads`")
+        return self
+
+
+class Model(Strict):
+    """A size (or dims) with new weights, or the model of another run."""
+
+    size: str | None = Field(default=None, description="a preset of training/model.py")
+    dims: Dims | None = None
     init: Literal["random"] | Init
     yarn: float | None = Field(default=None, gt=1, description="context extension on the full layers")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Model":
-        if (self.init == "random") != (self.size is not None):
-            raise ValueError("`size` belongs to `init: random`; with `init: {run: ...}` the size is that run's")
+        if (self.size is not None) + (self.dims is not None) != (self.init == "random"):
+            raise ValueError("`init: random` needs either `size` or `dims`; with `init: {run: ...}` the shape is that run's")
         return self
 
 

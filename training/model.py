@@ -76,9 +76,10 @@ def _size(d: int, layers: int, heads: int, kv_heads: int | None = None, ffn: int
 
 
 # The presets of OLMo-core, named after non-embedding plus head parameters at 100,352 tokens; `demo` keeps every rule of them at 1.3M with 2,048 tokens.
+# (Its preset 1M has heads of width 3, which rotary positions cannot halve.)
 SIZES: dict[str, dict[str, int]] = {
     "demo": _size(128, 4, 4, ffn=352, window=64, context=256),
-    "1M": _size(12, 4, 4), "14M": _size(128, 4, 8), "30M": _size(256, 4, 8), "60M": _size(384, 8, 8), "100M": _size(512, 12, 8), "190M": _size(768, 12, 12),
+    "14M": _size(128, 4, 8), "30M": _size(256, 4, 8), "60M": _size(384, 8, 8), "100M": _size(512, 12, 8), "190M": _size(768, 12, 12),
     "370M": _size(1024, 16, 16), "600M": _size(1280, 16, 16), "760M": _size(1536, 16, 16), "1B": _size(2048, 16, 16), "3B": _size(3328, 16, 16),
     "7B": _size(4096, 32, 32, ffn=11_008), "13B": _size(5120, 40, 40, ffn=13_824), "32B": _size(5120, 64, 40, 8, ffn=27_648),
 }

@@ -35,7 +35,7 @@ class SkipStepAdamW(torch.optim.AdamW):
         self.clip, self.least, self.sigmas = clip, least, sigmas
         self.losses: deque[float] = deque(maxlen=window)
         self.norms: deque[float] = deque(maxlen=window)
-        self.loss, self.grad_norm, self.skipped, self.skips = math.nan, 0.0, False, 0
+        self.loss, self.rate, self.grad_norm, self.skipped, self.skips = math.nan, lr, 0.0, False, 0
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -45,7 +45,7 @@ class SkipStepAdamW(torch.optim.AdamW):
             with torch.enable_grad():
                 loss = closure()
         norm, value = self._norm(), math.nan if loss is None else _over_ranks(float(loss))
-        self.loss, self.grad_norm = value, norm
+        self.loss, self.rate, self.grad_norm = value, self.param_groups[0]["lr"], norm
         self.skipped = not math.isfinite(norm) or self._outlier(norm, self.norms) or self._outlier(value, self.losses)
         self.skips += self.skipped
         if math.isfinite(norm):

@@ -60,8 +60,9 @@ class Plan:
     def summary(self) -> dict[str, Any]:
         """What `dolma-train plan` prints."""
         return {
-            "run": self.name, "stage": self.stage.stage, "data": self.source.name, "rows": self.source.rows, "updates": self.updates, "sequences": self.sequences,
-            "tokens": self.updates * self.batch_tokens, "epochs": round(self.updates / max(self.epoch, 1), 3), "save_every": self.save_every,
+            "run": self.name, "stage": self.stage.stage, "data": self.source.name, "rows": self.source.rows, "updates": self.updates,
+            "sequences": self.sequences, "tokens": self.updates * self.batch_tokens, "epochs": round(self.updates / max(self.epoch, 1), 3),
+            "save_every": self.save_every,
             "parent": self.parent.dataset if self.parent else None, "fingerprint": self.fingerprint, "fresh": self.fresh(),
         }
 

@@ -16,13 +16,13 @@ HEAD_LINES = 10  # where generators write their mark
     needs=("id", "text", "language", "flags"),
     adds={
         "key": pa.int64(), "source": pa.string(), "url": pa.string(), "lang": pa.string(), "lang_score": pa.float32(), "n_lines": pa.int32(),
-        "mean_line": pa.float32(), "longest_line": pa.int32(), "letter_ratio": pa.float32(), "is_generated": pa.bool_(), "is_test": pa.bool_(),
+        "mean_line": pa.float32(), "longest_line": pa.int32(), "letter_ratio": pa.float32(), "is_generated": pa.bool_(),
     },
 )
 def extract_code(batch: pa.RecordBatch, *, markers: list[str] = MARKERS) -> pa.RecordBatch:
     """The batch with measures of each source file; the text is not changed.
 
-    `mean_line` and `longest_line` are in characters; `letter_ratio` is the share of letters and digits in all characters. A file is generated when its flags
+    `mean_line` and `longest_line` are in characters; `letter_ratio` is the share of letters. A file is generated when its flags
     say so or one of its first 10 lines has a marker. All but `n_lines` and the flags are null for an empty file.
 
     Args:
@@ -36,7 +36,7 @@ def extract_code(batch: pa.RecordBatch, *, markers: list[str] = MARKERS) -> pa.R
         lines.append(len(lengths))
         mean.append(sum(lengths) / len(lengths) if lengths else None)
         longest.append(max(lengths) if lengths else None)
-        letters.append(sum(map(str.isalnum, text)) / len(text) if text else None)
+        letters.append(sum(map(str.isalpha, text)) / len(text) if text else None)
         generated.append("generated" in flag or marked.search("\n".join(text.split("\n", HEAD_LINES)[:HEAD_LINES])) is not None)
     columns = {
         "key": keys(batch.column("id")),
@@ -46,6 +46,5 @@ def extract_code(batch: pa.RecordBatch, *, markers: list[str] = MARKERS) -> pa.R
         "longest_line": pa.array(longest, pa.int32()),
         "letter_ratio": pa.array(letters, pa.float32()),
         "is_generated": pa.array(generated, pa.bool_()),
-        "is_test": pa.array(["test" in flag for flag in flags], pa.bool_()),
     }
     return append(batch, columns)

@@ -157,7 +157,7 @@ def close_all() -> None:
     needs=("id", "content"), removes=("content",),
     adds={
         "key": pa.int64(), "url": pa.string(), "text": pa.large_string(), "engine": pa.string(), "n_pages": pa.int32(), "n_pages_failed": pa.int32(),
-        "page_starts": pa.list_(pa.int32()),
+        "page_starts": pa.list_(pa.int32()), "digit_ratio": pa.float32(), "pipe_line_ratio": pa.float32(),
     },
 )
 def extract_pdf(
@@ -165,6 +165,8 @@ def extract_pdf(
     max_pages: int = 10_000, max_chars: int = 20_000_000,
 ) -> pa.RecordBatch:
     """The text of each PDF in `content`, page by page, which goes; `page_starts` are the character offsets of the pages in `text`.
+
+    `digit_ratio` is the share of digits in all characters, `pipe_line_ratio` that of lines with a `|`; null without text.
 
     A document without a text layer has empty text: drop it with `keep` (reason no_text), or read it by OCR. An encrypted, corrupt or too large one, and one
     that ended or outlasted the engine, is an `_error` row with that status.
@@ -189,9 +191,19 @@ def extract_pdf(
         "n_pages_failed": pa.array([answer.get("failed") for answer, _, _ in made], pa.int32()),
         "page_starts": pa.array([answer.get("starts") for answer, _, _ in made], pa.list_(pa.int32())),
     }
+    measured = [_measures(text) if ok else (None, None) for ok, (_, text, _) in zip(good, made, strict=True)]
+    columns["digit_ratio"] = pa.array([digits for digits, _ in measured], pa.float32())
+    columns["pipe_line_ratio"] = pa.array([pipes for _, pipes in measured], pa.float32())
     if not all(good):
         columns[ERROR] = pa.array([None if ok else answer["status"] for ok, (answer, _, _) in zip(good, made, strict=True)], pa.string())
     return append(without(batch, "content"), columns)
+
+
+def _measures(text: str) -> tuple[float | None, float | None]:
+    if not text:
+        return None, None
+    rows = text.split("\n")
+    return sum(map(text.count, "0123456789")) / len(text), sum("|" in row for row in rows) / len(rows)
 
 
 def _read(

@@ -14,7 +14,7 @@ from dolma.extract.constants import constants
 REDIRECT = re.compile(r"\s*#redirect\b", re.IGNORECASE)
 EMPTY = re.compile(r"\n{3,}")
 LEFT = re.compile(r"\{\{[^{}]*\}\}|<!--.*?-->|</?[a-z]+(?: [^<>]*)?/?>", re.DOTALL)  # markup that is not balanced stays text in the parser
-SPACES = re.compile(r"(?<=\S)[ \xa0]+([ \n]|\Z)")
+SPACES = re.compile(r"(?<=\S)[ \xa0]+([ \n]|\Z)|(?<=\n)[ \xa0]+()")
 BRACKETS = re.compile(r" ?\((?:[\s,;:]|&nbsp;)*\)")  # what a removed template leaves of `(born {{date}})`
 
 
@@ -60,7 +60,7 @@ def _plain(text: str, links: frozenset[str], tags: frozenset[str]) -> str:
     plain = "".join(_words(mwparserfromhell.parse(text), mwparserfromhell.nodes, links, tags))
     while plain != (plain := LEFT.sub("", plain)):  # templates inside templates, from the inside out
         continue
-    return EMPTY.sub("\n\n", SPACES.sub(r"\1", BRACKETS.sub("", plain))).strip()
+    return EMPTY.sub("\n\n", SPACES.sub(lambda m: m[1] or "", BRACKETS.sub("", plain))).strip()
 
 
 def _words(code: Any, nodes: Any, links: frozenset[str], tags: frozenset[str]) -> Iterator[str]:
@@ -69,9 +69,7 @@ def _words(code: Any, nodes: Any, links: frozenset[str], tags: frozenset[str]) -
         if isinstance(node, nodes.Text):
             yield str(node.value)
         elif isinstance(node, nodes.Heading):
-            yield "\n\n"
-            yield from _words(node.title, nodes, links, tags)
-            yield "\n"
+            yield f"\n\n{''.join(_words(node.title, nodes, links, tags)).strip()}\n"
         elif isinstance(node, nodes.Wikilink):
             space, colon, _ = str(node.title).partition(":")
             if not (colon and space.strip().lower() in links):

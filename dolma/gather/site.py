@@ -34,10 +34,12 @@ def _manual(page: Page, article: str, near: Sequence[Link], charset: str) -> str
     contents = links([(f"#s{number}", name) for number, name in enumerate(page.names[:40])])
     body = (
         f'<body><div class="related" role="navigation"><h3>Navigation</h3>{links(_menu(MENU[:5]))}</div>\n'
-        f'<div class="document"><div class="documentwrapper"><div class="body" role="main"><section><h1>{escape(page.title)}</h1>\n{article}\n</section></div></div>\n'
+        f'<div class="document"><div class="documentwrapper"><div class="body" role="main"><section><h1>{escape(page.title)}</h1>\n'
+        f"{article}\n</section></div></div>\n"
         f'<div class="sphinxsidebar" role="navigation"><h3>Table of contents</h3>{contents}<h4>Other pages</h4>{links(near)}'
         '<h3>This page</h3><ul><li><a href="/bugs.html">Report a bug</a></li><li><a href="/source.html">Show source</a></li></ul></div></div>\n'
-        f'<div class="footer" role="contentinfo">&copy; Copyright {escape(page.package)} developers. {links(_menu(FOOT[:3]))} Last updated on Jan 06, 2025.</div></body>'
+        f'<div class="footer" role="contentinfo">&copy; Copyright {escape(page.package)} developers. {links(_menu(FOOT[:3]))}'
+        " Last updated on Jan 06, 2025.</div></body>"
     )
     return _document(page.title, f"{page.package} {page.version} documentation", body, charset)
 
@@ -56,9 +58,11 @@ def _material(page: Page, article: str, near: Sequence[Link], charset: str) -> s
 
 def _package(page: Page, article: str, near: Sequence[Link], charset: str) -> str:
     body = (
-        f'<body class="package"><header class="site-header"><form action="/search"><input name="q" placeholder="Search packages"></form>{links(_menu(MENU[5:]))}</header>\n'
+        '<body class="package"><header class="site-header"><form action="/search"><input name="q" placeholder="Search packages"></form>'
+        f"{links(_menu(MENU[5:]))}</header>\n"
         f'<div class="banner"><h1>{escape(page.title)}</h1><p class="install">pip install {escape(page.package)}</p></div>\n'
-        f'<div class="vertical-tabs"><div class="sidebar"><h3>Navigation</h3><ul><li>Project description</li><li>Release history</li><li>Download files</li></ul>'
+        '<div class="vertical-tabs"><div class="sidebar"><h3>Navigation</h3>'
+        "<ul><li>Project description</li><li>Release history</li><li>Download files</li></ul>"
         f"<h3>Similar</h3>{links(near)}<h3>Statistics</h3><p>Stars: {page.chars % 4999}</p><p>Forks: {page.chars % 499}</p></div>\n"
         f'<div class="project-description" id="description">{article}</div></div>\n<footer>{links(_menu(FOOT[:6]))}</footer></body>'
     )
@@ -66,9 +70,11 @@ def _package(page: Page, article: str, near: Sequence[Link], charset: str) -> st
 
 
 def _bare(page: Page, article: str, near: Sequence[Link], charset: str) -> str:
+    side = "<br>".join(f"<a href={url!r}>{escape(words)}</a>" for url, words in near)
+    foot = f"<hr><i>Generated documentation of {escape(page.package)} {escape(page.version)}.</i>"
     body = (
-        f'<body bgcolor="#ffffff"><table width="100%"><tr><td width="160" valign="top">{"<br>".join(f"<a href={url!r}>{escape(words)}</a>" for url, words in near)}</td>\n'
-        f"<td valign=\"top\"><h1>{escape(page.title)}</h1>\n{article}\n<hr><i>Generated documentation of {escape(page.package)} {escape(page.version)}.</i></td></tr></table></body>"
+        f'<body bgcolor="#ffffff"><table width="100%"><tr><td width="160" valign="top">{side}</td>\n'
+        f'<td valign="top"><h1>{escape(page.title)}</h1>\n{article}\n{foot}</td></tr></table></body>'
     )
     return _document(page.title, page.package, body, charset)
 
@@ -83,8 +89,11 @@ def page_html(page: Page, layout: int, near: Sequence[Link], charset: str = "utf
 
 def index_html(title: str, items: Sequence[Link]) -> str:
     """A page that only links to others."""
-    body = f"<body><nav>{links(_menu(MENU))}</nav><div class=\"content\"><h1>{escape(title)}</h1>{links(items, name='toctree')}</div><footer>{links(_menu(FOOT))}</footer></body>"
-    return _document(title, "Index", body)
+    return _document(title, "Index", _framed(f'<div class="content"><h1>{escape(title)}</h1>{links(items, name="toctree")}</div>'))
+
+
+def _framed(main: str) -> str:
+    return f"<body><nav>{links(_menu(MENU))}</nav>{main}<footer>{links(_menu(FOOT))}</footer></body>"
 
 
 def table_html(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -96,4 +105,4 @@ def table_html(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]
 
 def message_html(title: str, words: str) -> str:
     """A page with one sentence: an error, a notice, an empty search."""
-    return _document(title, "Documentation", f"<body><nav>{links(_menu(MENU))}</nav><main><h1>{escape(title)}</h1><p>{escape(words)}</p></main><footer>{links(_menu(FOOT))}</footer></body>")
+    return _document(title, "Documentation", _framed(f"<main><h1>{escape(title)}</h1><p>{escape(words)}</p></main>"))

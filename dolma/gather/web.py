@@ -18,22 +18,34 @@ FOREIGN = 40  # pages in German, French and Spanish
 
 SENTENCES = {
     "de": [
-        "Diese Seite beschreibt, wie die Bibliothek installiert und eingerichtet wird.", "Der Benutzer kann die Einstellungen in einer Datei ändern.",
-        "Wenn ein Fehler auftritt, wird eine Meldung mit der genauen Stelle ausgegeben.", "Die Funktion liefert eine Liste aller gefundenen Einträge zurück.",
-        "Ältere Versionen werden nicht mehr unterstützt und sollten ersetzt werden.", "Beachten Sie bitte, dass große Dateien viel Speicher benötigen.",
-        "Weitere Beispiele finden sich im Handbuch und in den Anmerkungen zur Veröffentlichung.", "Die Reihenfolge der Schlüssel bleibt dabei immer erhalten.",
+        "Diese Seite beschreibt, wie die Bibliothek installiert und eingerichtet wird.",
+        "Der Benutzer kann die Einstellungen in einer Datei ändern.",
+        "Wenn ein Fehler auftritt, wird eine Meldung mit der genauen Stelle ausgegeben.",
+        "Die Funktion liefert eine Liste aller gefundenen Einträge zurück.",
+        "Ältere Versionen werden nicht mehr unterstützt und sollten ersetzt werden.",
+        "Beachten Sie bitte, dass große Dateien viel Speicher benötigen.",
+        "Weitere Beispiele finden sich im Handbuch und in den Anmerkungen zur Veröffentlichung.",
+        "Die Reihenfolge der Schlüssel bleibt dabei immer erhalten.",
     ],
     "fr": [
-        "Cette page explique comment installer et configurer la bibliothèque.", "L'utilisateur peut modifier les réglages dans un fichier.",
-        "En cas d'erreur, un message indique précisément l'endroit concerné.", "La fonction renvoie la liste de tous les éléments trouvés.",
-        "Les anciennes versions ne sont plus prises en charge et doivent être remplacées.", "Veuillez noter que les gros fichiers demandent beaucoup de mémoire.",
-        "D'autres exemples se trouvent dans le manuel et dans les notes de publication.", "L'ordre des clés est toujours conservé pendant cette opération.",
+        "Cette page explique comment installer et configurer la bibliothèque.",
+        "L'utilisateur peut modifier les réglages dans un fichier.",
+        "En cas d'erreur, un message indique précisément l'endroit concerné.",
+        "La fonction renvoie la liste de tous les éléments trouvés.",
+        "Les anciennes versions ne sont plus prises en charge et doivent être remplacées.",
+        "Veuillez noter que les gros fichiers demandent beaucoup de mémoire.",
+        "D'autres exemples se trouvent dans le manuel et dans les notes de publication.",
+        "L'ordre des clés est toujours conservé pendant cette opération.",
     ],
     "es": [
-        "Esta página explica cómo instalar y configurar la biblioteca.", "El usuario puede cambiar los ajustes en un archivo.",
-        "Si ocurre un error, se muestra un mensaje con el lugar exacto.", "La función devuelve una lista de todos los elementos encontrados.",
-        "Las versiones antiguas ya no tienen soporte y deben sustituirse.", "Tenga en cuenta que los archivos grandes necesitan mucha memoria.",
-        "Hay más ejemplos en el manual y en las notas de la versión.", "El orden de las claves se conserva siempre durante esta operación.",
+        "Esta página explica cómo instalar y configurar la biblioteca.",
+        "El usuario puede cambiar los ajustes en un archivo.",
+        "Si ocurre un error, se muestra un mensaje con el lugar exacto.",
+        "La función devuelve una lista de todos los elementos encontrados.",
+        "Las versiones antiguas ya no tienen soporte y deben sustituirse.",
+        "Tenga en cuenta que los archivos grandes necesitan mucha memoria.",
+        "Hay más ejemplos en el manual y en las notas de la versión.",
+        "El orden de las claves se conserva siempre durante esta operación.",
     ],
 }
 
@@ -92,12 +104,12 @@ def _site(package: str, group: list[Page], random: Random, seed: int) -> list[Ca
         made.append(Capture(address(page), body, content_type=f"text/html; charset={charset}"))
         draw = random.random()
         if draw < EXACT:
-            made.append(Capture(address(page).replace("https://", "https://mirror."), body, content_type=f"text/html; charset={charset}"))
+            made.append(replace(made[-1], url=address(page).replace("https://", "https://mirror.")))
         elif draw < EXACT + NEAR:
             later = edited(page, random)
             made.append(Capture(address(page, later.version), page_html(later, style + (random.random() < 0.5), near).encode()))
         elif draw < EXACT + NEAR + AGAIN:
-            made.append(Capture(address(page), body, content_type=f"text/html; charset={charset}", turn=1))
+            made.append(replace(made[-1], turn=1))
     for start in range(0, len(items), 60):
         part = items[start : start + 60]
         made.append(Capture(f"https://docs.example.org/index/{package}/{start // 60}.html", index_html(f"{package}: all pages", part).encode()))
@@ -108,7 +120,7 @@ def _rubbish(random: Random) -> list[Capture]:
     """Errors, redirects, empty pages, tables of numbers and answers that are not HTML."""
     made = []
     for number in range(30):
-        words = message_html("Page not found", "The page that you are looking for does not exist or was moved. Try the search or go back to the start page.")
+        words = message_html("Page not found", "The page that you are looking for does not exist or was moved. Try the search.")
         made.append(Capture(f"https://docs.example.org/old/{number}.html", words.encode(), status=[404, 404, 410, 500, 503, 200][number % 6]))
         target = f"https://docs.example.org/new/{number}.html"
         moved = f'<html><body><a href="{target}">Moved</a></body></html>'
@@ -119,7 +131,8 @@ def _rubbish(random: Random) -> list[Capture]:
     for number in range(40):
         scale = 10 ** random.randrange(1, 7)
         rows = [[row, *(random.randrange(scale) for _ in range(4)), round(random.random(), 4)] for row in range(random.randrange(30, 150))]
-        made.append(Capture(f"https://bench.example.org/run/{number}.html", table_html(f"Run {number}", ["n", "min", "max", "mean", "last", "share"], rows).encode()))
+        page = table_html(f"Run {number}", ["n", "min", "max", "mean", "last", "share"], rows)
+        made.append(Capture(f"https://bench.example.org/run/{number}.html", page.encode()))
     for number in range(5):
         values = ",".join(str(random.randrange(1000)) for _ in range(300))
         made.append(Capture(f"https://api.example.org/v1/items/{number}", f'{{"items": [{values}]}}'.encode(), content_type="application/json"))

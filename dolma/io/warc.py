@@ -117,7 +117,10 @@ def _rows(path: Path, file: str, source: str, cap: int) -> Iterator[dict[str, An
         while offset < total:
             raw.seek(offset)
             zipped = first[:3] == MAGIC
-            if zipped and raw.read(3) != MAGIC:
+            begin = raw.read(3)
+            if zipped and len(begin) < 3 and MAGIC.startswith(begin):
+                raise _truncated(file, offset, f"{len(begin)} bytes of the last gzip member", "its end and checksum")
+            if zipped and begin != MAGIC:
                 yield _failed(file, offset, source, "bytes that begin no gzip member")
                 offset = _resume(raw, offset, total)
                 continue
@@ -162,23 +165,29 @@ def _member_rows(member: _Member, file: str, source: str, cap: int) -> Iterator[
 
     plain = member.inflate is None
     held: dict[str, Any] | None = None  # a row is given out when what follows it was read: only then is its checksum known to hold
+    found = 0
     stream: Any = member
     records = iter(ArchiveIterator(stream, record_types=WarcRecordType.any_type, parse_http=False, fsspec_args=False))
     while True:
         try:
             record = next(records, None)
         except (OSError, ValueError) as error:
-            if held:
-                yield held
-            held = _failed(file, member.offset, source, f"unreadable record: {str(error)[:200]}")
-            if plain or not member.ended:
+            member.close()
+            if member.damage:
+                held = None
+                break
+            if not plain and not member.ended:
+                raise _truncated(file, member.offset, "no end of the last gzip member", "its end and checksum") from error
+            if plain or found or _hides_records(member):
                 raise DataError(
-                    f"{file} near byte {member.offset + member.used}", "a record cannot be read, and the next one in the same stream cannot be found",
+                    f"{file} at byte {member.offset}", f"record {found + 1} of this stream cannot be read, and so those after it cannot be found",
                     got=str(error)[:200], expected="a WARC header", mend="fetch it again, or compress it record by record: damage then costs one record",
                 ) from error
+            held = _failed(file, member.offset, source, f"unreadable record: {str(error)[:200]}")
             break
         if record is None:
             break
+        found += 1
         if held:
             yield held
         held = _checked(record, member, file, source, cap)
@@ -187,6 +196,19 @@ def _member_rows(member: _Member, file: str, source: str, cap: int) -> Iterator[
     member.close()
     if member.damage is None and member.ended:
         yield held or _failed(file, member.offset, source, "no WARC record in this member")
+
+
+def _hides_records(member: _Member) -> bool:
+    """Whether a record header follows somewhere after the beginning of a gzip member."""
+    member.file.seek(member.offset)
+    again = _Member(member.file, member.offset, zlib.decompressobj(wbits=31))
+    tail = b""
+    while block := again.read():
+        block = tail + block
+        if b"\r\n\r\nWARC/" in block:
+            return True
+        tail = block[-8:]  # one byte less than what is looked for
+    return False
 
 
 def _checked(record: Any, member: _Member, file: str, source: str, cap: int) -> dict[str, Any] | None:

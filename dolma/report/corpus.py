@@ -1,6 +1,7 @@
 """The report's sections about data: funnel, quarantine, pool, cells, mixes."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 from dolma import stats
 from dolma.console import short, size
@@ -9,6 +10,7 @@ from dolma.report.blocks import DOT, card, colour, data_table, details, legend, 
 from dolma.report.charts import esc
 from dolma.report.figures import Figures, Mix
 
+MOST_REASONS = 12  # bars of one funnel; smaller losses are one bar, and all stand in the table below
 MOST_ROWS = 500  # rows of one table in the page; SQL has the rest
 
 
@@ -17,10 +19,10 @@ def funnel(figures: Figures) -> str:
     why = "Documents of each source on their way to the pool. Each grey bar is what one reason took, placed where it fell off; red is what could not be read."
     if not figures.funnels:
         return section("funnel", "Funnel by source", why, missing("No source is finished yet."))
-    cards = "".join(_funnel_card(f) for f in figures.funnels)
+    cards = "".join(_funnel_card(f) for name in ordered({f.source for f in figures.funnels}) for f in figures.funnels if f.source == name)
     rows = [[f.source, loss.dataset, loss.reason, loss.documents, 100 * loss.documents / max(f.documents_in, 1)] for f in figures.funnels for loss in f.losses]
     table = data_table(["source", "dataset", "reason", "documents", "% of documents in"], rows, mono=("dataset",))
-    return section("funnel", "Funnel by source", why, f'<div class="grid wide">{cards}</div>' + details("Every loss with its dataset", table))
+    return section("funnel", "Funnel by source", why, f'<div class="flow">{cards}</div>' + details("Every loss with its dataset", table))
 
 
 def _funnel_card(found: stats.Funnel) -> str:
@@ -30,13 +32,19 @@ def _funnel_card(found: stats.Funnel) -> str:
     merged: dict[tuple[str, str], int] = {}
     for loss in found.losses:  # one reason in one dataset is one bar
         merged[loss.dataset, loss.reason] = merged.get((loss.dataset, loss.reason), 0) + loss.documents
+    shown = set(sorted(merged, key=lambda place: -merged[place])[: MOST_REASONS if len(merged) > MOST_REASONS + 1 else None])
     for (dataset, reason), n in merged.items():
+        if (dataset, reason) in shown:
+            left -= n
+            rows.append(_fall(reason.replace("_", " "), n, left / total, n / total, "ill" if reason == "quarantined" else "lost", f" at {dataset}", False))
+    if rest := {place: n for place, n in merged.items() if place not in shown}:
+        n = sum(rest.values())
         left -= n
-        css = "ill" if reason == "quarantined" else "lost"
-        rows.append(_fall(reason.replace("_", " "), n, left / total, n / total, css, f" at {dataset}", False))
+        names = ", ".join(reason.replace("_", " ") for _, reason in rest)
+        rows.append(_fall(f"{len(rest)} smaller reasons", n, left / total, n / total, "lost", f" ({names})", False))
     if found.unaccounted:
         rows.append(_fall("unaccounted for", found.unaccounted, 0.0, abs(found.unaccounted) / total, "ill", "", False))
-    rows.append(_fall("in the pool", found.out, 0.0, found.out / total, "kept", "", True))
+    rows.append(_fall("kept", found.out, 0.0, found.out / total, "kept", "", True))
     return card(found.source, f"{found.out / total:.1%} kept", f'<div class="fall">{"".join(rows)}</div>')
 
 
@@ -110,43 +118,63 @@ def cells(figures: Figures) -> str:
     mix = next((m for m in figures.mixes if m.name == "pretrain"), None)
     parts = []
     for source in ordered({c.source for c in figures.cells if c.vigintile}):
-        parts.append(_heat(figures, [c for c in figures.cells if c.source == source], None, f"{source}: packed tokens"))
+        found = _merge([c for c in figures.cells if c.source == source], mix)
+        parts.append(_heat(found, f"{source}: packed tokens", None))
         if mix:
-            parts.append(_heat(figures, [c for c in figures.cells if c.source == source], mix, f"{source}: repeats in mix/pretrain"))
+            parts.append(_heat(found, f"{source}: repeats in mix/pretrain", mix))
     parts.append(_others(figures, mix))
     if mix is None:
         parts.append(missing("mix/pretrain is not finished yet: repeats are unknown."))
     return section("cells", "Cells", why, "".join(parts))
 
 
-def _heat(figures: Figures, found: list[stats.Cell], mix: Mix | None, title: str) -> str:
+@dataclass
+class _Sum:
+    """The streams of one topic and vigintile together."""
+
+    sequences: int = 0
+    tokens: int = 0
+    served: float = 0.0
+
+    @property
+    def repeats(self) -> float:
+        return self.served / self.tokens if self.tokens else 0.0
+
+
+def _merge(cells: list[stats.Cell], mix: Mix | None) -> dict[tuple[str, int], _Sum]:
+    found: dict[tuple[str, int], _Sum] = {}
+    for c in cells:
+        one = found.setdefault((c.topic, c.vigintile), _Sum())
+        one.sequences += c.sequences
+        one.tokens += c.tokens
+        one.served += c.tokens * (mix.repeats.get(c.stream, 0.0) if mix else 0.0)
+    return found
+
+
+def _heat(found: dict[tuple[str, int], _Sum], title: str, mix: Mix | None) -> str:
     tokens: Counter[str] = Counter()
-    at = {}
-    for c in found:
-        tokens[c.topic] += c.tokens
-        at[c.topic, c.vigintile] = c
+    for (topic, _), one in found.items():
+        tokens[topic] += one.tokens
     topics = [topic for topic, _ in tokens.most_common()]
-    columns = [v for v in range(0 if any(c.vigintile == 0 for c in found) else 1, 21)]
+    columns = list(range(0 if any(v == 0 for _, v in found) else 1, 21))
     values: list[list[float | None]] = []
     texts, tips = [], []
     for topic in topics:
-        row = [at.get((topic, v)) for v in columns]
-        figure = [None if c is None else float(c.tokens) if mix is None else mix.repeats.get(c.stream, 0.0) for c in row]
+        row = [found.get((topic, v)) for v in columns]
+        figure = [None if one is None else float(one.tokens) if mix is None else one.repeats for one in row]
         values.append(figure)
         texts.append(["" if x is None else short(x) if mix is None else f"{x:.1f}" if x else "" for x in figure])
-        tips.append([_cell_tip(c, mix) for c in row])
+        tips.append([_cell_tip(topic, v, one, mix) for v, one in zip(columns, row, strict=True)])
     drawn = charts.heat(topics, [str(v) for v in columns], values, texts, tips, "h0" if mix is None else "h1")
-    note = (
-        f"{short(sum(tokens.values()))} tokens, {len(found):,} cells" if mix is None else f"up to {max((x for row in values for x in row if x), default=0):.2f}"
-    )
+    note = f"{short(sum(tokens.values()))} tokens, {len(found):,} cells" if mix is None else f"up to {max(one.repeats for one in found.values()):.2f}"
     return card(title, note, drawn)
 
 
-def _cell_tip(c: stats.Cell | None, mix: Mix | None) -> str:
-    if c is None:
+def _cell_tip(topic: str, vigintile: int, one: _Sum | None, mix: Mix | None) -> str:
+    if one is None:
         return ""
-    text = f"{c.topic}, vigintile {c.vigintile}: {c.tokens:,} tokens in {c.sequences:,} sequences"
-    return text if mix is None else f"{text}, served {mix.repeats.get(c.stream, 0.0):.2f} times"
+    text = f"{topic}, vigintile {vigintile}: {one.tokens:,} tokens in {one.sequences:,} sequences"
+    return text if mix is None else f"{text}, served {one.repeats:.2f} times"
 
 
 def _others(figures: Figures, mix: Mix | None) -> str:

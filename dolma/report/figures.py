@@ -122,7 +122,7 @@ def _mix(root: Path, name: str, known: dict[str, Manifest]) -> Mix:
     served: dict[str, float] = defaultdict(float)
     repeats: dict[str, float] = {}
     for row in manifests.read(root / name).to_pylist():
-        source = row.get("source") or source_of.get((row["dataset"], row["stream"])) or row["stream"].split("/")[0]
+        source = source_of.get((row["dataset"], row["stream"]), "unknown")
         available[source] += row["tokens"]
         served[source] += row["tokens"] * row["repeats"]
         repeats[row["stream"]] = row["repeats"]

@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
+from dolma import stats
 from dolma.console import cell, short
 from dolma.report import corpus, stages
 from dolma.report.blocks import data_table, missing, section
@@ -53,13 +54,18 @@ def _tiles(figures: Figures) -> str:
     entered = sum(f.documents_in for f in figures.funnels)
     out = sum(f.out for f in figures.funnels)
     astray = sum(abs(f.unaccounted) for f in figures.funnels)
+    cells = len({(c.source, c.topic, c.vigintile) for c in figures.cells})
     tokens = sum(c.tokens for c in figures.cells)
     mix = next((m for m in figures.mixes if m.name == "pretrain"), None)
     done = sum(stage.done for stage in figures.stages)
     tiles = [
         (short(entered) if figures.funnels else "-", f"documents in, from {len(figures.funnels)} sources", False),
-        (short(out) if figures.funnels else "-", f"documents in the pool{f', {out / entered:.0%} of all' if entered else ''}", False),
-        (short(tokens) if figures.cells else "-", f"packed tokens in {len(figures.cells):,} cells", False),
+        (
+            short(out) if figures.funnels else "-",
+            f"documents {'in the pool' if stats.END in figures.known else 'kept so far'}{f', {out / entered:.0%} of all' if entered else ''}",
+            False,
+        ),
+        (short(tokens) if figures.cells else "-", f"packed tokens in {cells:,} cells", False),
         (
             short(mix.tokens) if mix else "-",
             f"tokens the pretraining mix serves{f', repeats up to {max(mix.repeats.values(), default=0):.1f}' if mix else ''}",
@@ -69,8 +75,8 @@ def _tiles(figures: Figures) -> str:
         (f"{len(figures.quarantine):,}", "rows quarantined, each with place and reason", False),
         (f"{astray:,}", "documents unaccounted for", astray > 0),
     ]
-    cells = "".join(f'<div class="tile{" alarm" if alarm else ""}"><b>{esc(value)}</b><span>{esc(text)}</span></div>' for value, text, alarm in tiles)
-    return f'<div class="tiles">{cells}</div>'
+    boxes = "".join(f'<div class="tile{" alarm" if alarm else ""}"><b>{esc(value)}</b><span>{esc(text)}</span></div>' for value, text, alarm in tiles)
+    return f'<div class="tiles">{boxes}</div>'
 
 
 def _benchmarks(figures: Figures) -> str:

@@ -102,6 +102,8 @@ def curves(figures: Figures) -> str:
         "Each run's own log: every point faint, the running mean on top. "
         "The axis leaves out the most extreme hundredth, so that one spike does not flatten the curve."
     )
+    if not any(stage.log for stage in figures.stages):
+        return section("curves", "Training curves", why, missing("No stage has a log yet."))
     cards = []
     for stage in figures.stages:
         title = PURPOSE[stage.name][0]

@@ -34,10 +34,12 @@ border-radius:10px;overflow:hidden;margin:6px 0 0}
 section>.card+.card{margin-top:14px}
 .grid{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(min(320px,100%),1fr))}
 .wide{grid-template-columns:repeat(auto-fill,minmax(min(460px,100%),1fr))}.small{grid-template-columns:repeat(auto-fill,minmax(min(250px,100%),1fr))}
+.flow{columns:2 460px;column-gap:14px}.flow .card{break-inside:avoid;margin-bottom:14px}
 .head{display:flex;justify-content:space-between;align-items:baseline;gap:10px;margin-bottom:2px}
 .head span,.note{color:var(--soft);font-size:13px}
 .why{font-size:13.5px;color:var(--soft);margin:0 0 10px}
 .none{color:var(--soft);font-size:14px;border:1px dashed var(--line);border-radius:10px;padding:14px 18px;margin:0 0 14px}
+.card .none{margin:6px 0 0}
 svg{display:block;overflow:visible}
 svg text{font-size:11px;fill:var(--soft)}
 .track{fill:var(--track)}.kept{fill:var(--kept)}.lost{fill:var(--lost)}.ill{fill:var(--bad)}.in0{fill:var(--soft)}

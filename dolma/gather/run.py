@@ -1,0 +1,143 @@
+"""A raw corpus from what is on this machine: no network, the layout and fields of the data kit, the same bytes for the same packages and seed."""
+
+import gzip
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dolma.core.errors import ConfigError
+from dolma.core.files import write_atomic
+from dolma.gather import code, docs, labels, math, pdf, web, wiki
+from dolma.gather.docs import Page, order
+from dolma.gather.markup import Block
+
+Report = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of each source; characters of text for the web."""
+
+    pages: int
+    chars: int
+    articles: int
+    wikitext: int
+    files: int
+    code_bytes: int
+    problems: int
+    manuals: tuple[int, ...]  # pages of each PDF
+    labels: int
+    per_topic: int
+
+
+SIZES = {
+    "tiny": Size(3600, 10_800_000, 160, 40, 1500, 8_000_000, 6000, (200, 120, 90, 70, 60, 50, 40, 30, 20, 12, 8, 5), 1600, 450),
+    "mini": Size(240, 900_000, 20, 6, 90, 400_000, 400, (24, 8, 5), 200, 40),  # for tests of the whole flow
+}
+
+
+def gather(folder: Path, *, seed: int = 0, size: str = "tiny", report: Report = print) -> dict[str, int]:
+    """Write a raw corpus into `folder` and give the number of rows of each kind.
+
+    Args:
+        folder: gets web/, code/, wiki/, math/, pdf/, quality/ and topics/; files of the same names are replaced.
+        seed: another seed chooses other pages and generates other problems.
+        size: `tiny` (about 13 MB of pages, under a minute) or `mini` (for tests).
+        report: gets one line a source.
+    Raises:
+        ConfigError: no such size.
+    """
+    if size not in SIZES:
+        raise ConfigError("gather", f"unknown size `{size}`", got=size, expected=", ".join(SIZES), mend="choose one of them")
+    want = SIZES[size]
+    packages = docs.packages()
+    pages = [page for package in _few(packages, want) for page in docs.pages(package, seed)]
+    articles, rest = wiki.choose(pages, seed, want.articles + want.wikitext)
+    chosen, left = _share(rest, seed, want)
+    report(f"{len(packages)} packages, {len(pages)} pages of documentation")
+    counts = {"web": web.write(chosen, folder / "web", seed)}
+    report(f"web: {counts['web']} captures of {len(chosen)} pages, {sum(page.chars for page in chosen) / 1e6:.1f} MB of text")
+    tables: dict[str, tuple[str, list[dict[str, Any]]]] = {
+        "code": ("code/source_files.jsonl.gz", code.source_files(packages, seed, want.files, want.code_bytes)),
+        "wiki": ("wiki/featured_articles_plain.jsonl.gz", [wiki.plain(page) for page in articles[want.wikitext :]]),
+        "wikitext": ("wiki/wikitext_pages.jsonl.gz", [wiki.wikitext(page) for page in articles[: want.wikitext]]),
+        "math": ("math/generated_train.jsonl.gz", math.problems(seed, want.problems)),
+        "quality": ("quality/quality_labels.jsonl.gz", labels.quality(pages, seed, want.labels)),
+        "topics": ("topics/newsgroups_labelled.jsonl.gz", labels.topics(pages, seed, want.per_topic)),
+    }
+    for kind, (name, rows) in tables.items():
+        size_out = _jsonl(folder / name, rows)
+        counts[kind] = len(rows)
+        report(f"{kind}: {len(rows)} rows, {size_out / 1e6:.1f} MB")
+    counts["pdf"] = _manuals(folder / "pdf", [*left, *chosen], seed, want)
+    report(f"pdf: {counts['pdf']} files")
+    return counts
+
+
+def _few(packages: list[docs.Package], want: Size) -> list[docs.Package]:
+    """All packages, or for a small corpus the first of them in which there is enough (parsing all takes most of the time)."""
+    return packages if want.pages >= 1000 else [package for package in packages if package.name == "python"]
+
+
+def _share(pages: list[Page], seed: int, want: Size) -> tuple[list[Page], list[Page]]:
+    """(pages of the crawl, the others): the topics in turn, and in a topic its packages in turn, until there is enough."""
+    turns: dict[tuple[str, str], int] = {}
+    ranked = []
+    for page in sorted(pages, key=lambda page: order(seed, "web", page.package, page.name)):
+        turn = turns.setdefault((page.topic, page.package), 0)
+        turns[page.topic, page.package] += 1
+        ranked.append(((turn, order(seed, page.package)), page))
+    ranked.sort(key=lambda item: item[0])
+    places: dict[str, int] = {}
+    final = []
+    for rank, page in ranked:
+        places[page.topic] = places.get(page.topic, 0) + 1
+        final.append(((places[page.topic], *rank), page))
+    final.sort(key=lambda item: item[0])
+    used, chosen = 0, set()
+    for _, page in final:
+        if len(chosen) < want.pages and used + page.chars <= want.chars:
+            chosen.add(id(page))
+            used += page.chars
+    return [page for page in pages if id(page) in chosen], [page for page in pages if id(page) not in chosen]
+
+
+def _jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    content = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    write_atomic(path, gzip.compress(content, compresslevel=6, mtime=0))
+    return len(content)
+
+
+def _manuals(folder: Path, pages: list[Page], seed: int, want: Size) -> int:
+    """Long texts as PDFs: each the pages of the topics in turn; and one of each kind that cannot be read."""
+    pool = sorted((page for page in pages if page.kind != "licence"), key=lambda page: order(seed, "pdf", page.package))
+    rows, at = [], 0
+    for number, length in enumerate(want.manuals):
+        blocks: list[Block] = []
+        room = length * pdf.LINES
+        start = at
+        while room > 0 and at - start < len(pool):
+            page = pool[at % len(pool)]
+            found = [Block("h", page.title), *page.blocks]
+            blocks += found
+            room -= len(pdf.lines(found))
+            at += 1
+        title = f"{pool[start % len(pool)].package} handbook"
+        rows.append(_row(folder, f"made_handbook_{number:02d}.pdf", pdf.document(f"{seed}/{number}", title, blocks, length), "ok", ["manual"]))
+    blocks = [block for page in pool[:4] for block in page.blocks]
+    whole = pdf.document(f"{seed}/whole", "Handbook", blocks, 8)
+    locked = pdf.document(f"{seed}/locked", "Handbook", blocks, 6, password="reader")
+    rows.append(_row(folder, "made_encrypted_user_password.pdf", locked, "password_needed", ["encrypted"], password="reader"))
+    rows.append(_row(folder, "made_truncated.pdf", pdf.broken(whole), "unreadable_or_partial", ["corrupt"]))
+    rows.append(_row(folder, "made_image_only.pdf", pdf.pictures(f"{seed}/pictures", blocks, 3), "no_text_layer", ["scanned", "no_text"]))
+    write_atomic(folder / "index.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    return len(rows)
+
+
+def _row(folder: Path, name: str, content: bytes, expected: str, tags: list[str], **more: str) -> dict[str, Any]:
+    write_atomic(folder / name, content)
+    return {"id": f"pdf-{name.removesuffix('.pdf')}", "file": f"pdf/{name}", "tags": tags, "bytes": len(content), "expected": expected, **more}

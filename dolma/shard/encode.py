@@ -1,0 +1,50 @@
+"""Text to token ids, the last step before packing, and the tokenizer that the pool trains for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dolma.core.schema import append, without
+from dolma.core.step import Asset, reduce_step, step
+from dolma.text import tokenizer as tokenizers
+
+TOKENS = pa.large_list(pa.uint32())
+
+
+@reduce_step(needs=("text",), out={"name": pa.string(), "value": pa.float64()})
+def train_tokenizer(batches: Iterator[pa.RecordBatch], *, folder: Path, vocab_size: int, max_bytes: int) -> pa.Table:
+    """A byte-level BPE tokenizer trained on the first `max_bytes` of text, as `tokenizer.json`; rows say its size and how well it compresses.
+
+    Args:
+        vocab_size: entries, the 256 bytes and the special tokens included.
+        max_bytes: UTF-8 bytes of text to train on; documents come in the order of the dataset.
+    """
+    texts: list[str] = []
+    left = max_bytes
+    for batch in batches:
+        for text in batch.column("text").to_pylist() if left > 0 else ():
+            if left <= 0:
+                break
+            texts.append(text)
+            left -= len(text.encode())
+    tokenizers.train(texts, vocab_size, folder / "tokenizer.json")
+    made = tokenizers.load(str(folder / "tokenizer.json"))
+    part = texts[:500]
+    tokens = sum(len(ids) for ids in made.encode_batch(part))
+    size = sum(len(text.encode()) for text in part)
+    tokenizers.load.cache_clear()  # it is read from this working folder, which is about to move
+    return pa.table({"name": ["vocab_size", "bytes_per_token"], "value": pa.array([float(made.vocab_size), size / max(tokens, 1)], pa.float64())})
+
+
+def _facts(*, tokenizer: str, **_: Any) -> dict[str, Any]:
+    return tokenizers.facts(tokenizer)
+
+
+@step(needs=("text",), adds={"tokens": TOKENS, "n_tokens": pa.int32()}, removes=("text",), facts=_facts)
+def encode(batch: pa.RecordBatch, *, tokenizer: Asset) -> pa.RecordBatch:
+    """Token ids in place of the text, without an end-of-text token (packing adds it); special tokens that stand in a text stay plain text."""
+    tokens = tokenizers.load(tokenizer).encode_column(batch.column("text"))
+    return append(without(batch, "text"), {"tokens": tokens, "n_tokens": pc.list_value_length(tokens).cast(pa.int32())})

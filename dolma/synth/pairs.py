@@ -1,0 +1,47 @@
+"""Contrasting pairs: a right worked answer against one that is spoiled in a way that a small model gets wrong itself.
+
+Easy contrasts teach nothing (absolute preference starts near .97 on them), so most spoils keep the form and break one number or letter.
+"""
+
+import random
+
+import pyarrow as pa
+
+from dolma.core.schema import append
+from dolma.core.step import step
+
+SPOILS = ("answer", "answer", "answer", "step", "step", "form")  # how often each way is taken
+
+
+def _wrong(rng: random.Random, text: str) -> str:
+    """`text` with its last number moved by 1 or 2, or two of its words swapped, or one letter changed: never `text` itself."""
+    words = text.split(" ")
+    spots = [n for n, word in enumerate(words) if word.lstrip("-").isdigit()]
+    if spots and (len(words) == 1 or rng.random() < 0.7):
+        words[spots[-1]] = str(max(int(words[spots[-1]]) + rng.choice((-2, -1, 1, 2)), 0))
+    elif len(set(words)) > 1:
+        a, b = rng.sample(range(len(words)), 2)
+        words[a], words[b] = words[b], words[a]
+    else:
+        words = words[:-1] if len(words) > 1 and rng.random() < 0.5 else [*words, words[-1]]
+    spoiled = " ".join(words)
+    return spoiled if spoiled != text else f"{text}{text[-1:] or '0'}"
+
+
+def spoil(solution: str, answer: str, rng: random.Random) -> tuple[str, str]:
+    """A worked solution and answer with one fault: a wrong answer, a wrong step that the answer follows, or no working at all."""
+    way = rng.choice(SPOILS)
+    if way == "step":
+        bad = _wrong(rng, solution)
+        return bad, _wrong(rng, answer)
+    if way == "form":
+        return "", _wrong(rng, answer)
+    return solution, _wrong(rng, answer)
+
+
+@step(needs=("key", "solution", "answer"), adds={"bad_solution": pa.large_string(), "bad_answer": pa.string()})
+def spoil_answer(batch: pa.RecordBatch, *, seed: int = 0) -> pa.RecordBatch:
+    """A spoiled working and answer beside the right ones; the fault is chosen by the row's key and `seed`."""
+    rows = zip(*(batch.column(name).to_pylist() for name in ("key", "solution", "answer")), strict=True)
+    made = [spoil(solution, answer, random.Random(f"{seed}-{key}")) for key, solution, answer in rows]
+    return append(batch, {"bad_solution": pa.array([m[0] for m in made], pa.large_string()), "bad_answer": pa.array([m[1] for m in made], pa.string())})

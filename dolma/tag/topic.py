@@ -1,0 +1,17 @@
+"""Which topic a document is about."""
+
+import pyarrow as pa
+
+from dolma.core.schema import append
+from dolma.core.step import Asset, step
+from dolma.text import fasttext
+
+
+@step(needs=("text",), adds={"topic": pa.string(), "topic_score": pa.float32()})
+def tag_topic(batch: pa.RecordBatch, *, model: Asset, max_chars: int = 20_000) -> pa.RecordBatch:
+    """The most likely topic of a fastText model and its probability, from the first `max_chars` characters; NULL where there are no words."""
+    found = list(fasttext.load(model).best((text or "")[:max_chars] for text in batch.column("text").to_pylist()))
+    return append(
+        batch,
+        {"topic": pa.array([f[0] if f else None for f in found], pa.string()), "topic_score": pa.array([f[1] if f else None for f in found], pa.float32())},
+    )

@@ -1,0 +1,106 @@
+"""fastText: train a classifier on labelled text, apply one to Arrow text. The one door to the package, and to its faults.
+
+Text is made comparable first: lower case, punctuation set apart by blanks, white space collapsed. `m.f.predict` with the packed label list avoids the
+NumPy 2 fault of the Python wrapper's single `predict`.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dolma.core.errors import DataError, EnvironmentFault
+
+PUNCTUATION = re.compile(r"([^\w\s])")
+LABEL = "__label__"
+
+
+def _library() -> Any:
+    try:
+        import fasttext
+    except ImportError as error:
+        raise EnvironmentFault(
+            "dolma.text.fasttext", "no fastText here", mend="pip install fasttext-numpy2-wheel (not `fasttext`, whose code fails on NumPy 2)"
+        ) from error
+    return fasttext
+
+
+def normalise(text: str) -> str:
+    """One line: lower case, punctuation set apart, white space collapsed."""
+    return " ".join(PUNCTUATION.sub(r" \1 ", text.lower()).split())
+
+
+def train(texts: Sequence[str], labels: Sequence[str], path: Path, *, lr: float, epochs: int, word_ngrams: int, dim: int, buckets: int, seed: int) -> None:
+    """Fit a supervised classifier and write it to `path`; one thread and a seed, so the same data give the same model."""
+    library = _library()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "train.txt"
+        file.write_text("".join(f"{LABEL}{label.replace(' ', '_')} {normalise(text)}\n" for text, label in zip(texts, labels, strict=True)), encoding="utf-8")
+        with _silent():
+            model = library.train_supervised(
+                str(file), lr=lr, epoch=epochs, wordNgrams=word_ngrams, dim=dim, bucket=buckets, minCount=1, thread=1, seed=seed, verbose=0
+            )
+            model.save_model(str(path))
+
+
+@lru_cache(4)
+def load(path: str) -> "Classifier":
+    """The classifier in `path`, once a process.
+
+    Raises:
+        DataError: no such file, or not a fastText model.
+    """
+    try:
+        with _silent():
+            model = _library().load_model(path)
+    except ValueError as error:
+        raise DataError(
+            path, "cannot read the classifier", got=str(error), expected="a fastText model", mend="run the recipe that trains it, or mend the path"
+        ) from error
+    return Classifier(model)
+
+
+class Classifier:
+    """A fastText model and its labels."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.labels = sorted(label.removeprefix(LABEL) for label in model.get_labels())
+
+    def best(self, texts: Iterable[str | None]) -> Iterator[tuple[str, float] | None]:
+        """The most likely label and its probability; None for a text without words."""
+        for text in texts:
+            found = self._predict(text, 1)
+            yield found[0] if found else None
+
+    def score(self, texts: Iterable[str | None], label: str) -> Iterator[float | None]:
+        """The probability of `label`; None for a text without words."""
+        for text in texts:
+            found = self._predict(text, len(self.labels))
+            yield dict(found).get(label, 0.0) if found else None
+
+    def _predict(self, text: str | None, count: int) -> list[tuple[str, float]]:
+        line = normalise(text or "")
+        if not line:
+            return []
+        return [(label.removeprefix(LABEL), min(max(float(p), 0.0), 1.0)) for p, label in self.model.f.predict(f"{line}\n", count, 0.0, "strict")]
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """fastText prints from C++: point the two streams elsewhere while it works."""
+    kept = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        for stream, old in zip((1, 2), kept, strict=True):
+            os.dup2(old, stream)
+            os.close(old)
+        os.close(nowhere)

@@ -1,0 +1,102 @@
+"""Main text, charsets and caps of HTML extraction."""
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from dolma.core.schema import keys
+from dolma.extract.html import decode, extract_html
+from dolma.io.warc import warc
+from dolma.kernels.words import words
+
+PAGE = """<html><head><title> A  page </title><script>var x = "<div>";</script></head><body><nav><ul><li><a href="/">Home</a></li></ul></nav>
+<main><article><h1>Heading</h1><p>First paragraph with enough words to be the text of a page.</p><ul><li>The item of a list, with some words to it.</li>
+<li>And another one that says a little more.</li></ul>
+<p>Second &amp; last.</p></article></main><footer>Copyright</footer></body></html>"""
+SENTENCES = "\u65e5\u672c\u8a9e\u306e\u6587\u7ae0\u3067\u3059\u3002\u3053\u308c\u306f\u9577\u3044\u3002" * 12
+JAPANESE = f"<html><head><meta charset=utf-8></head><body><p>{SENTENCES}</p></body></html>"
+
+
+def pages(*contents: bytes, charset: str | None = None) -> pa.RecordBatch:
+    ids = [f"id-{k}" for k in range(len(contents))]
+    return pa.RecordBatch.from_arrays(
+        [pa.array(ids, pa.string()), pa.array(contents, pa.large_binary()), pa.array([charset] * len(ids), pa.string())], ["id", "content", "charset"]
+    )
+
+
+def test_main_text_keeps_paragraphs_and_leaves_navigation_out() -> None:
+    made = extract_html(pages(PAGE.encode()))
+    text = made.column("text")[0].as_py()
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    assert lines == [
+        "Heading", "First paragraph with enough words to be the text of a page.", "\u2022 The item of a list, with some words to it.",
+        "\u2022 And another one that says a little more.", "Second & last.",
+    ]  # fmt: skip
+    assert "Home" not in text and "Copyright" not in text and "var x" not in text
+    assert made.column("title").to_pylist() == ["A page"]
+    assert made.column("key").equals(keys(pa.array(["id-0"])))
+    assert made.schema.names == ["id", "charset", "key", "text", "title", "charset_source"]
+
+
+def test_everything_is_kept_without_main_content() -> None:
+    text = extract_html(pages(PAGE.encode()), main_content=False).column("text")[0].as_py()
+    assert "Home" in text and "Copyright" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "header", "charset", "source"),
+    [
+        (PAGE.encode(), None, "utf-8", "utf-8"),
+        (b"\xef\xbb\xbf" + PAGE.encode(), "latin-1", "utf-8", "bom"),
+        (PAGE.encode("utf-16"), None, "utf-16-le", "bom"),
+        ("<p>caf\u00e9</p>".encode(), "iso-8859-1", "utf-8", "utf-8"),
+        ("<p>caf\u00e9</p>".encode("cp1252"), "iso-8859-1", "cp1252", "header"),
+        ("<meta charset='windows-1251'><p>\u0434\u0430</p>".encode("cp1251"), None, "cp1251", "meta"),
+        (JAPANESE.encode("shift-jis"), "utf-8", "shift_jis", "guess"),
+        (("na\u00efve " * 50).encode() + b"\xff", "utf-8", "utf-8", "mended"),
+    ],
+)
+def test_charset_and_whose_word_it_was(content: bytes, header: str | None, charset: str, source: str) -> None:
+    assert decode(content, header)[1:] == (charset, source)
+
+
+def test_wrongly_declared_shift_jis_comes_out_whole() -> None:
+    assert decode(JAPANESE.encode("shift-jis"), "utf-8")[0] == JAPANESE
+
+
+def test_pages_over_a_cap_get_an_error_and_keep_their_row() -> None:
+    deep = b"<div>" * 50_000 + b"text" + b"</div>" * 50_000
+    made = extract_html(pages(b"<p>" + b"x" * 5_000, deep, PAGE.encode()), max_bytes=2_000_000, max_depth=1_000)
+    assert made.column("_error").to_pylist() == [None, "elements nested deeper than 1000", None]
+    small = extract_html(pages(PAGE.encode()), max_bytes=100)
+    assert small.column("_error").to_pylist() == ["page of more than 100 bytes"] and small.column("text").null_count == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"   ", b"<html><body></body></html>", b"\x00\x00", b"<!doctype html>", b"<p>&#xD800;</p>"])
+def test_odd_pages_give_text_not_a_crash(content: bytes) -> None:
+    made = extract_html(pages(content))
+    assert made.num_rows == 1 and made.column("text").null_count == 0
+
+
+def test_no_rows_give_no_rows() -> None:
+    assert extract_html(pages()).num_rows == 0
+
+
+@pytest.mark.kit
+def test_main_text_agrees_with_gold_pages(kit: Path) -> None:
+    with gzip.open(kit / "web" / "pages_gold.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [row for line in lines if (row := json.loads(line))["gold_text"] and row["gold_text_complete"]]
+    gold = {row["warc_record_id"].strip("<>").removeprefix("urn:uuid:"): row["gold_text"] for row in rows}
+    first = next(iter(warc(str(kit / "web" / "crawl-A-00000.warc.gz"), file="x")))
+    made = extract_html(first.filter(pc.is_in(first.column("id"), pa.array(list(gold)))).slice(0, 150))
+    scores = []
+    for name, text in zip(made.column("id").to_pylist(), made.column("text").to_pylist(), strict=True):
+        want, got = Counter(words(gold[name].lower())), Counter(words(text.lower()))
+        scores.append(2 * (want & got).total() / max(1, want.total() + got.total()))
+    assert len(scores) >= 100
+    assert sum(scores) / len(scores) > 0.80  # all 831 pages: .845 (WCXB) and .909 (scrapinghub)

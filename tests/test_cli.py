@@ -1,0 +1,168 @@
+"""The command line: verbs, exit codes, what goes to stdout and what to stderr."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dolma import cli, doctor
+from dolma.core.errors import ConfigError, DataError, EnvironmentFault, Partial
+from tests.built import build
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with one env and a finished build; the commands run in it."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "pipelines/env").mkdir(parents=True)
+    (folder / "pipelines/env/tiny.yaml").write_text("root: build/tiny\nraw: build/tiny/raw\n")
+    build(folder / "build/tiny")
+    return folder
+
+
+@pytest.fixture
+def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(project)
+    return project
+
+
+def test_verbs_are_those_of_the_house(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for verb in ("gather", "plan", "run", "stats", "sql", "inspect", "trace", "report", "publish", "verify", "steps", "doctor"):
+        assert f"\n    {verb} " in out
+
+
+def test_stats_prints_the_funnel_to_stdout(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["stats"]) == 0
+    got = capsys.readouterr()
+    assert "documents in" in got.out and "exact_duplicate" in got.out and "cells of shard/pool" in got.out
+    assert got.err == ""
+
+
+@pytest.mark.parametrize(("form", "expected"), [("table", "  n\n---\n370\n"), ("csv", "n\n370\n"), ("json", '{"n": 370}\n')])
+def test_sql_prints_each_form(here: Path, capsys: pytest.CaptureFixture[str], form: str, expected: str) -> None:
+    query = "SELECT sum(rows)::BIGINT AS n FROM counts WHERE dataset = 'pool/unique' AND kind = 'dropped'"
+    assert cli.main(["sql", query, "--format", form]) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_inspect_prints_rows_and_the_quarantine(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", "pool/documents", "-n", "1", "--where", "source = 'pdf'", "--columns", "id,source"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "source: pdf"
+    assert cli.main(["inspect", "source/pdf/extract", "--quarantined"]) == 0
+    assert "encrypted: a password is needed" in capsys.readouterr().out
+
+
+def test_report_prints_where_it_is(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["report", "--out", str(tmp_path / "r.html")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "r.html")
+    assert "<h1>dolma-flow: tiny</h1>" in (tmp_path / "r.html").read_text()
+    assert cli.main(["report"]) == 0
+    assert (here / "build/tiny/report.html").is_file()
+
+
+def test_verify_names_what_is_broken_and_ends_with_3(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", "pool/documents", "mix/pretrain"]) == 0
+    assert cli.main(["verify", "shard/pool"]) == 3  # the built one has no shards on disk
+    got = capsys.readouterr()
+    assert "broken" in got.out
+    assert "shard is missing" in got.err and got.err.count("mend:") == cli.MOST_ERRORS
+
+
+def test_steps_describes_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["steps", "keep"]) == 0
+    out = capsys.readouterr().out
+    assert "where" in out and "reason" in out and "required" in out
+    assert cli.main(["steps", "kepp"]) == 2
+    assert "did you mean `keep`?" in capsys.readouterr().err
+
+
+def test_an_unknown_env_ends_with_2_and_a_near_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["stats", "--env", "tinny"]) == 2
+    got = capsys.readouterr()
+    assert got.out == "" and "did you mean" in got.err and "Traceback" not in got.err
+
+
+def test_a_misspelt_key_of_an_env_ends_with_2(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text("root: x\nraw: y\nworkerz: 3\n")
+    assert cli.main(["stats", "--env", str(tmp_path / "e.yaml")]) == 2
+    assert "did you mean `workers`?" in capsys.readouterr().err
+
+
+def test_an_empty_root_ends_with_3(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text(f"root: {tmp_path / 'none'}\nraw: y\n")
+    for verb in ("stats", "report", "verify"):
+        assert cli.main([verb, "--env", str(tmp_path / "e.yaml")]) == 3
+        assert "mend:" in capsys.readouterr().err
+
+
+def test_doctor_ends_with_4_when_something_required_is_missing(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "DOORS", (("no-such-package", "1", "web", "nothing"),))
+    assert cli.main(["doctor"]) == 4
+    got = capsys.readouterr()
+    assert "pip install 'dolma-flow[web]'" in got.out
+    assert "no-such-package" in got.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("a", "b", mend="c"), 2),
+        (DataError("a", "b", mend="c"), 3),
+        (EnvironmentFault("a", "b", mend="c"), 4),
+        (Partial("a", "b", mend="c"), 5),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_each_error_ends_with_its_code(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("dolma.stats.datasets", fail)
+    assert cli.main(["stats"]) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_fault_of_the_program_is_not_hidden(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dolma.stats.datasets", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["stats"])
+
+
+def test_log_lines_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sql", "SELECT nope", "--log", "json"]) == 2
+    assert json.loads(capsys.readouterr().err)["level"] == "error"
+
+
+def _dolma(*arguments: str, folder: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "dolma.cli", *arguments]
+    return subprocess.Popen(command, cwd=folder, env={"PYTHONPATH": str(PROJECT), "PATH": ""}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_a_broken_pipe_is_quiet(project: Path) -> None:
+    with _dolma("sql", "SELECT * FROM range(300000)", "--format", "csv", folder=project) as running:
+        assert running.stdout is not None and running.stderr is not None
+        assert running.stdout.readline() == b"range\n"
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 0
+
+
+def test_the_command_starts_light(project: Path) -> None:
+    program = (
+        "import sys; from dolma import cli; cli._parser(); "
+        "print([m for m in ('duckdb', 'numba', 'torch', 'pyspark', 'datatrove', 'streaming', 'composer', 'pymupdf', 'fasttext') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=project, env={"PYTHONPATH": str(PROJECT), "PATH": ""}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
