@@ -155,7 +155,7 @@ def _counts(known: dict[str, Manifest]) -> Iterator[list[Any]]:
         for position, (step, numbers) in enumerate(ledger.steps(manifest.counts).items()):
             for what, rows in numbers.items():
                 kind, _, reason = what.partition(".")
-                yield [manifest.dataset, position, step, kind, reason or None, rows]
+                yield [manifest.dataset, position, step, kind or None, reason or None, rows]
 
 
 def _mixes(root: Path, known: dict[str, Manifest]) -> Iterator[list[Any]]:

@@ -251,7 +251,8 @@ def _stages(root: Path) -> None:
     tokens = {"pretrain": 1_000_000, "midtrain": 350_000, "longctx": 400_000, "sft": 600_000, "dpo": 120_000, "rlvr": 300_000}
     for stage, rows in METRICS.items():
         folder = root / "train" / stage
-        dataset(root, f"train/{stage}", None, kind="rows", facts={"parameters": 1_330_000})
+        made = dataset(root, f"train/{stage}", None, kind="checkpoint", format="safetensors", recipe={"stage": stage}, counts={"updates": 240})
+        manifests.save(folder, made.model_copy(update={"tokens": tokens[stage]}))
         (folder / "metrics.json").write_text(json.dumps({"stage": stage, "rows": rows}))
         start, end = {"pretrain": (7.6, 4.1), "midtrain": (4.2, 3.5), "longctx": (4.0, 3.6), "sft": (3.2, 0.4), "dpo": (0.69, 0.42), "rlvr": (0.02, 0.015)}[
             stage

@@ -10,7 +10,7 @@ from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
 from dolma.core.files import sha256
 from dolma.verify import verify
-from tests.built import dataset
+from tests.built import build, dataset
 
 
 @pytest.fixture
@@ -70,3 +70,9 @@ def test_a_shard_swapped_for_a_consistent_one_with_other_rows_is_found(root: Pat
 def test_no_manifest_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no manifest"):
         verify(tmp_path, "pool/x")
+
+
+def test_a_training_stage_counts_tokens_that_no_file_holds(tmp_path: Path) -> None:
+    build(tmp_path)
+    assert manifests.load(tmp_path / "train/sft").tokens > 0
+    assert verify(tmp_path, "train/sft").errors == ()

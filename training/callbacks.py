@@ -5,6 +5,7 @@ import math
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +42,17 @@ class Carry(Callback):
         self.seen.update(state["seen"])
         if self.feed:
             self.feed.load_state_dict(state["feed"])
+
+
+class Rate(Callback):
+    """Sets the learning rate of each update from its number (Composer's own schedulers step before the count does, so one value would come twice)."""
+
+    def __init__(self, optimizer: SkipStepAdamW, peak: float, share: Callable[[int], float]) -> None:
+        self.optimizer, self.peak, self.share = optimizer, peak, share
+
+    def batch_start(self, state: State, logger: Logger) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.peak * self.share(state.timestamp.batch.value)
 
 
 class Save(Callback):

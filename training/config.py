@@ -31,6 +31,9 @@ class Init(Strict):
     average: int = Field(default=1, ge=1, description="mean of the last so many checkpoints")
 
 
+Size = Literal["demo", "14M", "30M", "60M", "100M", "190M", "370M", "600M", "760M", "1B", "3B", "7B", "13B", "32B"]
+
+
 class Dims(Strict):
     """A shape of its own in place of a preset."""
 
@@ -51,7 +54,7 @@ class Dims(Strict):
 class Model(Strict):
     """A size (or dims) with new weights, or the model of another run."""
 
-    size: str | None = Field(default=None, description="a preset of training/model.py")
+    size: Size | None = Field(default=None, description="a preset of training/model.py")
     dims: Dims | None = None
     init: Literal["random"] | Init
     yarn: float | None = Field(default=None, gt=1, description="context extension on the full layers")

@@ -79,7 +79,7 @@ def _size(d: int, layers: int, heads: int, kv_heads: int | None = None, ffn: int
 # (Its preset 1M has heads of width 3, which rotary positions cannot halve.)
 SIZES: dict[str, dict[str, int]] = {
     "demo": _size(128, 4, 4, ffn=352, window=64, context=256),
-    "14M": _size(128, 4, 8), "30M": _size(256, 4, 8), "60M": _size(384, 8, 8), "100M": _size(512, 12, 8), "190M": _size(768, 12, 12),
+    "14M": _size(128, 4, 8), "30M": _size(256, 4, 8, ffn=768), "60M": _size(384, 8, 8), "100M": _size(512, 12, 8), "190M": _size(768, 12, 12),
     "370M": _size(1024, 16, 16), "600M": _size(1280, 16, 16), "760M": _size(1536, 16, 16), "1B": _size(2048, 16, 16), "3B": _size(3328, 16, 16),
     "7B": _size(4096, 32, 32, ffn=11_008), "13B": _size(5120, 40, 40, ffn=13_824), "32B": _size(5120, 64, 40, 8, ffn=27_648),
 }

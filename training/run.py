@@ -116,7 +116,7 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
     from composer.utils import dist, get_device
 
     from training import checkpoint, feed, optim
-    from training.callbacks import Carry, Save, Watch
+    from training.callbacks import Carry, Rate, Save, Watch
 
     stage = plan.stage
     device = get_device(None)
@@ -134,8 +134,8 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
     seen, said = {"tokens": 0}, dict[str, Any]()
     wrapped = _wrap(model, fed, seen, said, torch.bfloat16 if stage.precision == "bf16" else None)
 
-    def lr(state: Any, ssr: float = 1.0) -> float:
-        return optim.multiplier(stage.optim.schedule, state.timestamp.batch.value, plan.updates, plan.length)
+    def share(step: int) -> float:
+        return optim.multiplier(stage.optim.schedule, step, plan.updates, plan.length)
 
     def counted(batch: feed.Batch) -> dict[str, int]:
         return {"total": feed.tokens(batch), "loss_generating": max(fed.weight(batch), 1)}
@@ -143,10 +143,10 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
     micro = min(stage.batch.micro or plan.sequences, plan.sequences // dist.get_world_size())
     trainer = Trainer(
         model=wrapped, train_dataloader=DataSpec(fed.batches, get_num_tokens_in_batch=counted), max_duration=f"{plan.updates}ba", optimizers=optimizer,
-        schedulers=lr, step_schedulers_every_batch=True, loggers=[], progress_bar=False, run_name="run", seed=stage.seed, device=device, precision="fp32",
+        loggers=[], progress_bar=False, run_name="run", seed=stage.seed, device=device, precision="fp32",
         device_train_microbatch_size=micro if stage.objective.kind != "rlvr" else None, accumulate_train_batch_on_tokens=True,
         callbacks=[
-            Watch(plan.folder / "run.jsonl", plan.name, plan.updates, optimizer, seen, said),
+            Rate(optimizer, stage.optim.lr, share), Watch(plan.folder / "run.jsonl", plan.name, plan.updates, optimizer, seen, said),
             Save(plan.folder, model, optimizer, plan.save_every, plan.updates), Carry(optimizer, seen, fed.carried),
         ],
         autoresume=True, save_folder=str(plan.folder / RESUME), save_filename="ba{batch}-rank{rank}.pt", save_latest_filename="latest-rank{rank}.pt",

@@ -22,7 +22,9 @@ ADDS = {"key": pa.int64(), "text": pa.large_string(), "title": pa.string(), "cha
 def extract_html(
     batch: pa.RecordBatch, *, main_content: bool = True, comments: bool = True, max_bytes: int = 5_000_000, max_depth: int = 1_000
 ) -> pa.RecordBatch:
-    """Take the text out of HTML: paragraphs, list bullets and tables kept as lines; menus, scripts and forms gone. Empty where there is none.
+    """Take the text out of HTML: paragraphs, numbered lists and tables kept as lines; menus, scripts and forms gone. Empty where there is none.
+
+    The main-content rules of resiliparse 2.0 also take short bulleted lists for menus and leave them out; `main_content: false` keeps them.
 
     `charset` in the batch is what the HTTP header said; afterwards it is what the bytes were decoded as, and `charset_source` says on whose word: bom,
     utf-8 (the bytes are valid UTF-8, whoever said what), header, meta, mended (called UTF-8, with some damaged bytes replaced) or guess.

@@ -13,7 +13,8 @@ from dolma.extract.constants import constants
 
 REDIRECT = re.compile(r"\s*#redirect\b", re.IGNORECASE)
 EMPTY = re.compile(r"\n{3,}")
-LEFT = re.compile(r"\{\{[^{}]*\}\}|<!--.*?-->|</?[a-z]+(?: [^<>]*)?/?>", re.DOTALL)  # markup that is not balanced stays text in the parser
+# Markup that is not balanced stays text in the parser.
+LEFT = re.compile(r"\{\{[^{}]*\}\}|<!--.*?-->|</?[a-z]+(?: [^<>]*)?/?>|^\{\|.*?^\|\}", re.DOTALL | re.MULTILINE)
 SPACES = re.compile(r"(?<=\S)[ \xa0]+([ \n]|\Z)|(?<=\n)[ \xa0]+()")
 BRACKETS = re.compile(r" ?\((?:[\s,;:]|&nbsp;)*\)")  # what a removed template leaves of `(born {{date}})`
 

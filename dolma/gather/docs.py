@@ -17,11 +17,9 @@ from dolma.gather.markup import Block, blocks
 from dolma.gather.topics import of_module, of_package
 
 SKIP = frozenset({"tests", "test", "testing", "_tests", "idlelib", "lib2to3", "_vendor", "vendor", "vendored", "third_party", "benchmarks"})
-STDLIB_BYTES = 9_000_000  # of sources parsed: parsing takes 0.2 s per MB
-PACKAGE_BYTES = 1_000_000  # of one package, so that a large one does not take the corpus over
 FILE_BYTES = 800_000  # larger files are tables and generated code
 LEAST_DOC = 60  # characters; shorter docstrings repeat the name
-PAGE_CHARS = 9_000  # a longer module is spread over several pages
+PAGE_CHARS = 5_000  # a longer module is spread over several pages
 LEAST_PAGE = 400
 
 
@@ -111,9 +109,8 @@ def _walk(root: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def pages(package: Package, seed: int) -> list[Page]:
-    """All pages of a package: its modules within a budget of bytes, its description, its licences."""
-    budget = STDLIB_BYTES if package.name == "python" else PACKAGE_BYTES
+def pages(package: Package, seed: int, budget: int) -> list[Page]:
+    """All pages of a package: its modules as far as `budget` bytes of sources go, its description, its licences."""
     made = _described(package)
     for path, name in sorted(files(package, (".py",)), key=lambda item: order(seed, package.name, item[1])):
         size = path.stat().st_size
@@ -158,7 +155,8 @@ def _module(package: Package, name: str, text: str) -> list[Page]:
             name, title = (module, f"{module} module") if number == 1 else (f"{module}-{number}", f"{module} module, part {number}")
             made.append(Page(package.name, package.version, name, title, topic, "module", tuple(current), tuple(names)))
             current, names = [], []
-        current += found
+        seen = set(current)  # methods repeat the parameters of each other; on one page, once is enough
+        current += [block for block in found if block not in seen]
         names += [label] if label else []
     return [page for page in made if page.chars >= LEAST_PAGE]
 

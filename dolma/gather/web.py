@@ -145,7 +145,8 @@ def _foreign(random: Random) -> list[Capture]:
     made = []
     for number in range(FOREIGN):
         lang = ("de", "fr", "es")[number % 3]
-        found = [Block("p", " ".join(random.choices(SENTENCES[lang], k=random.randrange(3, 7)))) for _ in range(random.randrange(4, 9))]
+        words = random.sample(SENTENCES[lang], len(SENTENCES[lang]))
+        found = [Block("p", " ".join(words[start : start + 3])) for start in range(0, len(words), 3)]
         page = Page("handbook", "1.0", f"page{number}", f"Handbook {number}", "text", "module", tuple(found))
         made.append(Capture(f"https://handbook.example.org/{lang}/{number}.html", page_html(page, number, []).encode()))
     return made

@@ -15,8 +15,8 @@ from dolma.io.warc import warc
 from dolma.kernels.words import words
 
 PAGE = """<html><head><title> A  page </title><script>var x = "<div>";</script></head><body><nav><ul><li><a href="/">Home</a></li></ul></nav>
-<main><article><h1>Heading</h1><p>First paragraph with enough words to be the text of a page.</p><ul><li>The item of a list, with some words to it.</li>
-<li>And another one that says a little more.</li></ul>
+<main><article><h1>Heading</h1><p>First paragraph with enough words to be the text of a page.</p><ol><li>The item of a list, with some words to it.</li>
+<li>And another one that says a little more.</li></ol>
 <p>Second &amp; last.</p></article></main><footer>Copyright</footer></body></html>"""
 SENTENCES = "\u65e5\u672c\u8a9e\u306e\u6587\u7ae0\u3067\u3059\u3002\u3053\u308c\u306f\u9577\u3044\u3002" * 12
 JAPANESE = f"<html><head><meta charset=utf-8></head><body><p>{SENTENCES}</p></body></html>"
@@ -34,8 +34,8 @@ def test_main_text_keeps_paragraphs_and_leaves_navigation_out() -> None:
     text = made.column("text")[0].as_py()
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     assert lines == [
-        "Heading", "First paragraph with enough words to be the text of a page.", "\u2022 The item of a list, with some words to it.",
-        "\u2022 And another one that says a little more.", "Second & last.",
+        "Heading", "First paragraph with enough words to be the text of a page.", "1. The item of a list, with some words to it.",
+        "2. And another one that says a little more.", "Second & last.",
     ]  # fmt: skip
     assert "Home" not in text and "Copyright" not in text and "var x" not in text
     assert made.column("title").to_pylist() == ["A page"]

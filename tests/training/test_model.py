@@ -1,8 +1,11 @@
 """The decoder against transformers, its cache against itself, its masks against their definition."""
 
+from typing import get_args
+
 import pytest
 import torch
 
+from training.config import Size
 from training.model import SIZES, Cache, ModelConfig, Olmo3, hf_config, of_size
 
 NONE_AND_FOUR = pytest.mark.parametrize("yarn", [None, 4.0])
@@ -91,14 +94,18 @@ def test_block_masks_attend_as_boolean_masks() -> None:
 
 def test_training_works_after_inference_mode() -> None:
     model = _model()
-    tokens, _, _ = _tokens(1, 12)
+    tokens, _, _ = _tokens(1, 45)
     with torch.inference_mode():
         model(tokens)
     model(tokens).sum().backward()
     assert model.lm_head.weight.grad is not None
 
 
-@pytest.mark.parametrize(("size", "billions"), [("30M", 0.0291), ("190M", 0.1904), ("1B", 1.279), ("7B", 6.888), ("32B", 31.721)])
+@pytest.mark.parametrize(
+    ("size", "billions"),
+    [("30M", 0.0291), ("60M", 0.0574), ("100M", 0.1017), ("190M", 0.1904), ("370M", 0.3713), ("600M", 0.548), ("760M", 0.7582), ("1B", 1.279), ("3B", 3.170)]
+    + [("7B", 6.888), ("32B", 31.721)],
+)
 def test_sizes_have_the_published_parameter_counts(size: str, billions: float) -> None:
     with torch.device("meta"):
         model = Olmo3(of_size(size, 100_278))
@@ -107,7 +114,7 @@ def test_sizes_have_the_published_parameter_counts(size: str, billions: float) -
 
 def test_demo_size_has_1_3_million_parameters() -> None:
     assert Olmo3(of_size("demo", 2048)).size() == 1_329_280
-    assert set(SIZES["demo"]) == {"d", "layers", "heads", "kv_heads", "ffn", "window", "context"}
+    assert set(SIZES) == set(get_args(Size))
 
 
 def test_initial_weights_follow_the_seed_with_the_stated_deviation() -> None:

@@ -1,0 +1,135 @@
+"""Whole runs of a tiny model: hand-over, resume after a kill, what is checked before, export and average. Slow: Composer takes seconds to import."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from dolma.core import manifest as manifests
+from dolma.core.errors import DataError
+from training import average, checkpoint
+from training.cli import main
+from training.export import compare, export
+
+pytestmark = pytest.mark.slow
+DIMS = {"d": 16, "layers": 4, "heads": 2, "kv_heads": 1, "ffn": 24, "window": 16}
+
+
+def _stage(folder: Path, name: str, **changes: Any) -> Path:
+    stage: dict[str, Any] = {
+        "stage": name, "data": {"manifest": "mix/pretrain"}, "model": {"dims": DIMS, "init": "random"}, "objective": {"kind": "lm", "z_loss": 1e-5},
+        "optim": {"lr": 0.01, "schedule": {"kind": "cosine", "warmup": "3ba", "final": 0.1}}, "batch": {"sequences": 4},
+        "length": {"duration": "30ba", "save_every": "10ba"}, "precision": "fp32",
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({**stage, **changes}))
+    return path
+
+
+def _start(path: Path, root: Path, *more: str) -> subprocess.Popen[bytes]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen([sys.executable, "-m", "training.cli", "run", str(path), "--root", str(root), *more], env=env, stderr=subprocess.PIPE)
+
+
+def _finish(process: subprocess.Popen[bytes]) -> str:
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said.decode()
+    return said.decode()
+
+
+def _logged(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "run.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
+
+
+def _weights(run: Path) -> list[tuple[str, str]]:
+    return [(file.name, file.sha256) for file in manifests.load(run).files]
+
+
+def test_a_killed_run_resumes_to_the_same_losses_batches_and_weights(own_root: Path, tmp_path: Path) -> None:
+    path = _stage(tmp_path, "pretrain", length={"duration": "300ba", "save_every": "20ba"})
+    _finish(_start(path, own_root, "--out", "train/whole"))
+    process = _start(path, own_root, "--out", "train/killed")
+    log = own_root / "train/killed/run.jsonl"
+    while process.poll() is None and (not log.is_file() or log.read_bytes().count(b"\n") < 50):
+        time.sleep(0.005)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not manifests.exists(own_root / "train/killed")
+    said = _finish(_start(path, own_root, "--out", "train/killed"))
+    assert "resumes after update" in said and "resumes after update 0" not in said
+    whole, killed = own_root / "train/whole", own_root / "train/killed"
+    assert _logged(whole) == _logged(killed) and len(_logged(whole)) == 300
+    assert _weights(whole) == _weights(killed)
+    assert sorted(p.name for p in killed.iterdir()) == ["checkpoints", "manifest.json", "metrics.json", "model.json", "run.jsonl", "tokenizer.json"]
+    assert "is fresh" in _finish(_start(path, own_root, "--out", "train/killed"))
+    assert _logged(whole)[-1]["loss"] < _logged(whole)[0]["loss"] - 0.5
+
+
+def test_the_next_stage_takes_weights_and_moments_and_starts_its_own_schedule(own_root: Path, tmp_path: Path) -> None:
+    assert main(["run", str(_stage(tmp_path, "pretrain")), "--root", str(own_root)]) == 0
+    parent = own_root / "train/pretrain"
+    linear = {"lr": 0.005, "schedule": {"kind": "linear", "final": 0.0}}
+    next_ = _stage(tmp_path, "midtrain", model={"init": {"run": "train/pretrain"}}, optim=linear, length={"duration": "8ba", "save_every": "4ba"})
+    assert main(["run", str(next_), "--root", str(own_root)]) == 0
+    lines = _logged(own_root / "train/midtrain")
+    assert [line["lr"] for line in lines] == pytest.approx([0.005 * (1 - i / 8) for i in range(8)])
+    assert lines[0]["step"] == 1 and lines[0]["tokens"] == 4 * 64
+    assert lines[0]["loss"] == pytest.approx(_logged(parent)[-1]["loss"], abs=0.6)
+    moments = checkpoint._read(own_root / "train/midtrain/checkpoints/ba000008/moments.safetensors")
+    assert float(moments["lm_head.weight.step"]) == 30 + 8
+    assert [p.name for p in checkpoint.folders(parent)] == ["ba000010", "ba000020", "ba000030"]
+    manifest = manifests.load(own_root / "train/midtrain")
+    assert [item.name for item in manifest.inputs] == ["mix/pretrain", "train/pretrain"] and manifest.counts == {"updates": 8, "tokens": 2048, "skipped": 0}
+
+    stretched = _stage(
+        tmp_path, "longctx", model={"init": {"run": "train/pretrain", "load": ["weights"], "average": 2}, "yarn": 4}, objective={"kind": "lm", "doc_mask": True},
+        length={"duration": "2ba", "save_every": "2ba"},
+    )
+    assert main(["run", str(stretched), "--root", str(own_root)]) == 0
+    assert checkpoint.read_config(own_root / "train/longctx").yarn == 4
+    moments = checkpoint._read(own_root / "train/longctx/checkpoints/ba000002/moments.safetensors")
+    assert float(moments["lm_head.weight.step"]) == 2
+
+    pairs = _stage(
+        tmp_path, "dpo", data={"manifest": "shard/dpo"}, model={"init": {"run": "train/midtrain", "load": ["weights"]}}, objective={"kind": "dpo", "beta": 5},
+        length={"duration": "3ep", "save_every": "1ep"}, batch={"sequences": 8, "micro": 4}, optim={**linear, "weight_decay": 0.0},
+    )
+    assert main(["run", str(pairs), "--root", str(own_root)]) == 0
+    lines = _logged(own_root / "train/dpo")
+    assert len(lines) == 18 and lines[0]["loss"] == pytest.approx(0.6931, abs=1e-3) and lines[-1]["loss"] < 0.6 and lines[-1]["prefers"] > 0.6
+
+    gap = export(own_root / "train/longctx", tmp_path / "export")
+    assert gap < 1e-4
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(tmp_path / "export"), AutoModelForCausalLM.from_pretrained(tmp_path / "export")
+    made = model.generate(**tokenizer("the cat", return_tensors="pt", return_token_type_ids=False), max_new_tokens=8, min_new_tokens=8, do_sample=False)
+    assert made.shape[1] == len(tokenizer("the cat").input_ids) + 8 and isinstance(tokenizer.decode(made[0]), str)
+    model.model.layers[2].mlp.up_proj.weight.data += 0.5
+    with pytest.raises(DataError, match=r"first at model\.layers\.2"):
+        compare(checkpoint.load(own_root / "train/longctx"), model, [torch.arange(10, 30)[None]])
+
+    assert main(["average", "train/pretrain", "train/pretrain/checkpoints/ba000010", "--root", str(own_root), "--out", "train/soup"]) == 0
+    folders = checkpoint.folders(parent)
+    expected = (checkpoint.weights(folders[0])["lm_head.weight"] + checkpoint.weights(folders[2])["lm_head.weight"]) / 2
+    torch.testing.assert_close(checkpoint.load(own_root / "train/soup").lm_head.weight.data, expected)
+    torch.testing.assert_close(average.last(parent, 1)["lm_head.weight"], checkpoint.weights(folders[2])["lm_head.weight"])
+
+
+def test_it_runs_below_composers_launcher(own_root: Path, tmp_path: Path) -> None:
+    path = _stage(tmp_path, "pretrain", length={"duration": "4ba", "save_every": "2ba"})
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "composer.cli.launcher", "-n", "1", "-m", "training.cli", "run", str(path), "--root", str(own_root)]
+    done = subprocess.run(command, env=env, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(_logged(own_root / "train/pretrain")) == 4
