@@ -36,7 +36,7 @@ def keep(batch: pa.RecordBatch, *, where: str, reason: str) -> pa.Array:
         where: DuckDB condition over the columns of the batch; deterministic, no aggregates, windows or subqueries.
         reason: name under which dropped rows are counted, e.g. `not_english`.
     """
-    return evaluate(batch, {"kept": f"coalesce(({where}), false)"}).column("kept")
+    return _flat(evaluate(batch, {"kept": f"coalesce(({where}), false)"}).column("kept"))
 
 
 def _shape_select(params: Any, schema: pa.Schema) -> pa.Schema:
@@ -75,8 +75,12 @@ def set(batch: pa.RecordBatch, *, columns: dict[str, str]) -> pa.RecordBatch:
     """The batch with columns added or replaced by DuckDB expressions over the row, all evaluated on the columns as they were before."""
     made = evaluate(batch, columns)
     target = _shape_set(keyed(columns), batch.schema)
-    arrays = [made.column(f.name).combine_chunks().cast(f.type) if f.name in columns else batch.column(f.name) for f in target]
+    arrays = [_flat(made.column(f.name)).cast(f.type) if f.name in columns else batch.column(f.name) for f in target]
     return pa.RecordBatch.from_arrays(arrays, schema=target)
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)  # an empty batch gives no chunk
 
 
 def keyed(columns: dict[str, str]) -> Any:

@@ -18,6 +18,11 @@ def test_keep_is_false_where_the_condition_is_null() -> None:
     assert table.keep(BATCH, where="a > 1", reason="r").to_pylist() == [False, True, False]
 
 
+def test_an_empty_batch_goes_through() -> None:
+    assert len(table.keep(BATCH.slice(0, 0), where="a > 1", reason="r")) == 0
+    assert table.set(BATCH.slice(0, 0), columns={"n": "a + 1"}).num_rows == 0
+
+
 def test_keep_compares_float32_as_duckdb_does() -> None:
     assert table.keep(BATCH, where="s >= 0.65", reason="r").to_pylist() == [True, True, False]
 

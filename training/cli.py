@@ -72,8 +72,8 @@ def _root(options: argparse.Namespace) -> Path:
 
 
 def _resolved(options: argparse.Namespace, path: Path) -> Plan:
-    stage = read_stage(path, seed=options.seed, changes=options.set)
-    return plan(stage, _root(options), options.out or name_of(path))
+    stage, value = read_stage(path, seed=options.seed, changes=options.set)
+    return plan(stage, value, _root(options), options.out or name_of(path))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -101,7 +101,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     run = root / options.run
     manifests.load(run)
     model, tokenizer = checkpoint.load(run, _at(run, options.checkpoint)), Tokenizer.load(run / "tokenizer.json")
-    for item in read_stage(options.stage).evaluate:
+    for item in read_stage(options.stage)[0].evaluate:
         for row in evaluate(item.kind, model, tokenizer, root, **item.settings()):
             print(json.dumps(dict(row)))
 

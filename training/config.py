@@ -177,8 +177,8 @@ class Stage(Strict):
     evaluate: list[Evaluation] = []
 
 
-def read_stage(path: Path, *, seed: int | None = None, changes: list[str] | None = None) -> Stage:
-    """The stage in a YAML file.
+def read_stage(path: Path, *, seed: int | None = None, changes: list[str] | None = None) -> tuple[Stage, dict[str, Any]]:
+    """The stage in a YAML file, and its value as written: that is what a fingerprint is made of.
 
     Args:
         seed: takes the place of both seeds of the file.
@@ -202,7 +202,7 @@ def read_stage(path: Path, *, seed: int | None = None, changes: list[str] | None
         raise Errors([*found, *(error.errors if isinstance(error, Errors) else [error])]) from error
     if found:
         raise Errors(found)
-    return stage
+    return stage, value
 
 
 def _change(value: dict[str, Any], change: str) -> None:

@@ -1,18 +1,16 @@
 """What a stage will do, worked out without torch: its data, its length in updates, and the fingerprint that says whether it is fresh."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, DataError
-from dolma.core.manifest import Manifest, canonical
+from dolma.core.graph import stage_fingerprint
+from dolma.core.manifest import Manifest
 from training import data
 from training.config import Init, Stage, updates
-
-CODE = 1  # raise it when the same stage on the same data gives other weights or figures: it enters the fingerprint
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -73,10 +71,11 @@ def name_of(path: Path) -> str:
     return "/".join(parts[len(parts) - parts[::-1].index("pipelines") :]) if "pipelines" in parts else f"train/{path.stem}"
 
 
-def plan(stage: Stage, root: Path, name: str, *, hashes: bool = False) -> Plan:
+def plan(stage: Stage, value: dict[str, Any], root: Path, name: str, *, hashes: bool = False) -> Plan:
     """Resolve a stage against the datasets below `root`; writes nothing.
 
     Args:
+        value: the stage as its YAML has it.
         hashes: read every shard and compare its hash; otherwise sizes only.
 
     Raises:
@@ -97,11 +96,7 @@ def plan(stage: Stage, root: Path, name: str, *, hashes: bool = False) -> Plan:
         raise ConfigError(name, "one batch is larger than the data", got=f"{sequences} sequences", expected=f"at most {source.rows}", mend="a smaller batch")
     total = max(updates(stage.length.duration, batch_tokens=sequences * width, epoch=epoch), 1)
     every = max(updates(stage.length.save_every, batch_tokens=sequences * width, epoch=epoch, total=total), 1)
-    made_of = {
-        "stage": stage.model_dump(mode="json"), "code": CODE, "data": source.fingerprint, "tokenizer": source.facts.get("tokenizer"),
-        "parent": parent.fingerprint if parent else None, "evaluate": _evaluated(stage, root),
-    }
-    print_ = sha256(canonical(made_of)).hexdigest()
+    print_ = stage_fingerprint(value, needs(value, root), root)
     return Plan(stage, root, name, source, parent, sequences, sequences * width, epoch, total, every, print_)
 
 
@@ -114,6 +109,20 @@ def _fits(parent: Manifest, source: data.Source) -> None:
         )
 
 
-def _evaluated(stage: Stage, root: Path) -> dict[str, str]:
-    values = [value for item in stage.evaluate for value in item.settings().values() if isinstance(value, str)]
-    return {value: manifests.load(root / value).fingerprint for value in sorted(set(values)) if manifests.exists(root / value)}
+def needs(value: dict[str, Any], root: Path) -> list[str]:
+    """The datasets below `root` that a stage names under `data`, `model.init` and `evaluate`; a file in a dataset stands for the dataset."""
+    found = dict[str, None]()
+    for text in _strings([value.get("data"), value.get("evaluate"), (value.get("model") or {}).get("init")]):
+        parts = text.split("/")
+        owners = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
+        if owner := next((name for name in owners if manifests.exists(root / name)), None):
+            found[owner] = None
+    return list(found)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)

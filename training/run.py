@@ -15,11 +15,12 @@ from typing import Any
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError, EnvironmentFault
 from dolma.core.files import sha256, write_atomic
+from dolma.core.graph import TRAINING_VERSION
 from dolma.core.log import logger
 from dolma.core.manifest import File, Input, Manifest
 from training import data
 from training.config import Init
-from training.plan import CODE, Plan
+from training.plan import Plan
 from training.tokens import Tokenizer
 
 log = logger("train")
@@ -232,7 +233,7 @@ def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
             dataset=plan.name, fingerprint=plan.fingerprint, table="checkpoint", format="safetensors", rows=0, tokens=seen["tokens"],
             bytes=sum(file.bytes for file in files), files=files, counts={"updates": plan.updates, "tokens": seen["tokens"], "skipped": seen["skipped"]},
             facts={"tokenizer": plan.source.facts.get("tokenizer"), "stage": plan.stage.stage, "model": json.loads((folder / "model.json").read_bytes())},
-            recipe=plan.stage.model_dump(mode="json"), inputs=inputs, code={"training": CODE},
+            recipe=plan.stage.model_dump(mode="json"), inputs=inputs, code={"training": TRAINING_VERSION},
         ),
     )
     log.info("%s is done: %d updates, %s tokens", plan.name, plan.updates, f"{seen['tokens']:,}")

@@ -60,7 +60,7 @@ def dropped(counts: Mapping[str, int]) -> dict[str, int]:
     """Rows dropped by reason over all steps, in the order of the recipe; quarantined rows under `quarantined`."""
     found: dict[str, int] = {}
     for numbers in steps(counts).values():
-        for what, value in numbers.items():
+        for what, value in numbers.items() if "in" in numbers else ():  # a group step counts tokens, not documents
             if value and (what == "quarantined" or what.startswith("dropped.")):
                 reason = what.removeprefix("dropped.")
                 found[reason] = found.get(reason, 0) + value

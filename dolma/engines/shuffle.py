@@ -113,7 +113,7 @@ def part(path: Path, number: int, schema: pa.Schema) -> pa.RecordBatch:
     """Batch `number` of a scattered file."""
     if path.stat().st_size == 0:
         return _empty(schema)
-    with pa.memory_map(str(path)) as source:
+    with pa.OSFile(str(path)) as source:  # not a memory map: buffers that do not shrink are stored bare and would point into it after it is closed
         return pa.ipc.open_file(source).get_batch(number)
 
 
@@ -249,8 +249,8 @@ def aligned(plan: Plan, compiled: Compiled, shard: Shard) -> Callable[[pa.Record
             index[places[inside] - start] = inside
             taken = tags.take(pa.array(index, mask=index < 0))
             hit = index >= 0
-            theirs, ours = taken.column("key").to_numpy(zero_copy_only=False)[hit], batch.column("key").to_numpy()[hit]
-            if not np.array_equal(theirs.astype(np.int64), ours):
+            theirs, ours = tags.column("key").to_numpy()[index[hit]], batch.column("key").to_numpy()[hit]
+            if not np.array_equal(theirs, ours):
                 raise DataError(
                     f"{plan.dataset}: tags {dataset}",
                     "a tag belongs to another row",

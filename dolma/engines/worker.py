@@ -117,7 +117,8 @@ def try_unit(path: str, kind: str, index: int, attempt: str) -> tuple[int, Recor
     except Exception as error:  # a fault of a step: it must name its unit, whatever it is
         import traceback
 
-        last = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        last = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename and frame.filename.endswith(".py")), frames[-1])
         plan, _ = plans.load(path)
         return (
             index,

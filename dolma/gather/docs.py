@@ -42,6 +42,16 @@ class Page:
         return sum(len(block.text) for block in self.blocks)
 
 
+    def repeated(self) -> float:
+        """Share of its words that belong to a run of five words which the page has more than once."""
+        words = " ".join(block.text for block in self.blocks).split()
+        places: dict[tuple[str, ...], list[int]] = {}
+        for place, run in enumerate(zip(*(words[start:] for start in range(5)), strict=False)):
+            places.setdefault(run, []).append(place)
+        inside = {place + step for found in places.values() if len(found) > 1 for place in found for step in range(5)}
+        return len(inside) / len(words) if words else 0.0
+
+
 @dataclass(frozen=True)
 class Package:
     """An installed distribution, or the standard library."""

@@ -15,9 +15,9 @@ TAG = {"origin": pa.int64(), "key": pa.int64(), "copies": pa.int32()}
 
 
 @step(needs=("id", "text"), adds={"key": pa.int64(), "source": pa.string(), "letter": pa.int64()})
-def tag_test_key(batch: pa.RecordBatch, *, scale: int = 1) -> pa.RecordBatch:
-    """Key = number in the id, letter = first byte of the text; both group keys."""
-    ids = [int(i.removeprefix("doc")) * scale for i in batch.column("id").to_pylist()]
+def tag_test_key(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Key = number in the id, once in the high and once in the low bits; letter = first byte of the text; both group keys."""
+    ids = [(int(i.removeprefix("doc")) << 52) + int(i.removeprefix("doc")) for i in batch.column("id").to_pylist()]
     letters = [ord((t or "?")[0]) for t in batch.column("text").to_pylist()]
     return append(batch, {"key": pa.array(ids, pa.int64()), "source": pa.array(["test"] * len(ids), pa.string()), "letter": pa.array(letters, pa.int64())})
 

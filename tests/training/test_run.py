@@ -92,8 +92,8 @@ def test_the_next_stage_takes_weights_and_moments_and_starts_its_own_schedule(ow
     assert [item.name for item in manifest.inputs] == ["mix/pretrain", "train/pretrain"] and manifest.counts == {"updates": 8, "tokens": 2048, "skipped": 0}
 
     stretched = _stage(
-        tmp_path, "longctx", model={"init": {"run": "train/pretrain", "load": ["weights"], "average": 2}, "yarn": 4}, objective={"kind": "lm", "doc_mask": True},
-        length={"duration": "2ba", "save_every": "2ba"},
+        tmp_path, "longctx", model={"init": {"run": "train/pretrain", "load": ["weights"], "average": 2}, "yarn": 4},
+        objective={"kind": "lm", "doc_mask": True}, length={"duration": "2ba", "save_every": "2ba"},
     )
     assert main(["run", str(stretched), "--root", str(own_root)]) == 0
     assert checkpoint.read_config(own_root / "train/longctx").yarn == 4
