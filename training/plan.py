@@ -12,6 +12,7 @@ from dolma.core.manifest import Manifest
 from training import data
 from training.config import Init, Stage, updates
 
+
 @dataclass(frozen=True)
 class Plan:
     """A stage with everything resolved.

@@ -42,7 +42,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(9_000_000, 1_600_000, 4000, 10_800_000, 160, 40, 1500, 8_000_000, 6000, (200, 120, 90, 70, 60, 50, 40, 30, 20, 12, 8, 5), 1600, 450),
-    "mini": Size(4_000_000, 0, 240, 600_000, 20, 6, 90, 400_000, 400, (24, 8, 5), 200, 40),  # for tests of the whole flow
+    "mini": Size(4_000_000, 0, 240, 600_000, 20, 6, 90, 400_000, 400, (24, 12, 8, 6, 5, 5), 200, 40),  # for tests of the whole flow
 }
 
 
@@ -130,7 +130,7 @@ def _manuals(folder: Path, pages: list[Page], seed: int, want: Size) -> int:
             room -= len(pdf.lines(found))
             at += 1
         title = f"{pool[start % len(pool)].package} handbook"
-        rows.append(_row(folder, f"made_handbook_{number:02d}.pdf", pdf.document(f"{seed}/{number}", title, blocks, length), "ok", ["manual"]))
+        rows.append(_row(folder, f"handbook_{number:02d}.pdf", pdf.document(f"{seed}/{number}", title, blocks, length), "ok", ["manual"]))
     blocks = [block for page in pool[:4] for block in page.blocks]
     whole = pdf.document(f"{seed}/whole", "Handbook", blocks, 8)
     locked = pdf.document(f"{seed}/locked", "Handbook", blocks, 6, password="reader")

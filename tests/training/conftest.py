@@ -3,6 +3,7 @@
 import os
 import random
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,9 @@ def own_root(root: Path, tmp_path: Path) -> Path:
     from shutil import copytree
 
     return Path(copytree(root, tmp_path / "root"))
+
+
+@pytest.fixture
+def table() -> Callable[[Path, str, str, list[dict[str, object]]], None]:
+    """Writes a Parquet dataset with a manifest."""
+    return write_table
