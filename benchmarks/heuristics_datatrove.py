@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROW = {
-    "name": "heuristics/datatrove", "peer": "datatrove", "unit": "CPU s", "venv": ["datatrove>=0.9,<0.10", "xxhash<4", "spacy>=3.8", "nltk>=3.9", "orjson"],
+    "name": "heuristics/datatrove",
+    "peer": "datatrove",
+    "unit": "CPU s",
+    "venv": ["datatrove>=0.9,<0.10", "xxhash<4", "spacy>=3.8", "nltk>=3.9", "orjson"],
     "note": "same gzip JSONL in; ours: 27 measures of every page to Parquet; theirs: GopherRepetition, GopherQuality, C4Quality, FineWebQuality with "
     "defaults (spaCy words), kept pages to gzip JSONL. A page that one filter drops does not reach the next: theirs does less work on it.",
 }

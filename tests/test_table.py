@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from dolma import table
 from dolma.core.errors import ConfigError
 
-BATCH = pa.record_batch({"a": pa.array([1, 2, None], pa.int64()), "t": pa.array(["x", "y", "z"], pa.large_string()), "s": pa.array([0.65, 0.7, None], pa.float32())})
+BATCH = pa.record_batch(
+    {"a": pa.array([1, 2, None], pa.int64()), "t": pa.array(["x", "y", "z"], pa.large_string()), "s": pa.array([0.65, 0.7, None], pa.float32())}
+)
 
 
 def test_keep_is_false_where_the_condition_is_null() -> None:
@@ -33,14 +35,17 @@ def test_set_keeps_the_type_of_a_text_column() -> None:
     assert made.column("n").to_pylist() == [2, 3, None]
 
 
-@pytest.mark.parametrize("expression", ["random() < .5", "now() > '2020-01-01'", "current_date > date '2020-01-01'", "sum(a) > 1", "row_number() over () > 1", "(select 1) = 1", "b > 1", "a >"])
+@pytest.mark.parametrize(
+    "expression",
+    ["random() < .5", "now() > '2020-01-01'", "current_date > date '2020-01-01'", "sum(a) > 1", "row_number() over () > 1", "(select 1) = 1", "b > 1", "a >"],
+)
 def test_expressions_that_are_not_of_the_row_are_refused(expression: str) -> None:
     with pytest.raises(ConfigError):
         table.check(expression, BATCH.schema)
 
 
 def test_sql_cannot_read_files() -> None:
-    with pytest.raises(Exception, match="(?i)disabled|permission|not"):
+    with pytest.raises(Exception, match=r"(?i)disabled|permission|not"):
         table.evaluate(BATCH, {"x": "(select content from read_text('/etc/passwd'))"})
 
 

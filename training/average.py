@@ -68,7 +68,15 @@ def write(root: Path, chosen: Sequence[Path], name: str) -> None:
     manifests.save(
         out,
         Manifest(
-            dataset=name, fingerprint=made_of, table="checkpoint", format="safetensors", rows=0, bytes=sum(file.bytes for file in files), files=files,
-            facts=parents[0].facts, recipe=recipe, inputs=inputs,
+            dataset=name,
+            fingerprint=made_of,
+            table="checkpoint",
+            format="safetensors",
+            rows=0,
+            bytes=sum(file.bytes for file in files),
+            files=files,
+            facts=parents[0].facts,
+            recipe=recipe,
+            inputs=inputs,
         ),
     )

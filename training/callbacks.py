@@ -90,9 +90,15 @@ class Watch(Callback):
         rate = (self.seen["tokens"] - self.tokens) / max(now - self.before, 1e-6)
         self.before, self.tokens = now, self.seen["tokens"]
         line = {
-            "step": step, "tokens": self.seen["tokens"], "loss": self.optimizer.loss, "lr": self.optimizer.rate, "grad_norm": self.optimizer.grad_norm,
-            "skipped": self.optimizer.skipped, "batch": f"{zlib.crc32(repr(self.said.pop('index', None)).encode()):08x}",
-            **{name: float(value) for name, value in self.said.items()}, "tokens_per_second": round(rate, 1),
+            "step": step,
+            "tokens": self.seen["tokens"],
+            "loss": self.optimizer.loss,
+            "lr": self.optimizer.rate,
+            "grad_norm": self.optimizer.grad_norm,
+            "skipped": self.optimizer.skipped,
+            "batch": f"{zlib.crc32(repr(self.said.pop('index', None)).encode()):08x}",
+            **{name: float(value) for name, value in self.said.items()},
+            "tokens_per_second": round(rate, 1),
         }
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}) + "\n")
@@ -123,4 +129,3 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:  # the last line of a killed run
             break
     return found
-

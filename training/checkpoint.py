@@ -1,8 +1,8 @@
 """Weights and optimiser moments on disk, as safetensors: nothing that is loaded from another run can carry code.
 
-    RUN/model.json                         shape of the model
-    RUN/checkpoints/ba000100/model.safetensors
-    RUN/checkpoints/ba000512/{model,moments}.safetensors     the last one has the moments for the next stage
+RUN/model.json                         shape of the model
+RUN/checkpoints/ba000100/model.safetensors
+RUN/checkpoints/ba000512/{model,moments}.safetensors     the last one has the moments for the next stage
 """
 
 import json
@@ -32,9 +32,7 @@ def write(run: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimiz
     folder = run / "checkpoints" / f"ba{step:06}"
     write_atomic(folder / "model.safetensors", save({name: _whole(p) for name, p in model.state_dict().items()}))
     if optimizer is not None:
-        moments = {
-            f"{name}.{key}": _whole(optimizer.state[p][key]) for name, p in model.named_parameters() if p in optimizer.state for key in MOMENTS
-        }
+        moments = {f"{name}.{key}": _whole(optimizer.state[p][key]) for name, p in model.named_parameters() if p in optimizer.state for key in MOMENTS}
         write_atomic(folder / "moments.safetensors", save(moments))
     return folder
 

@@ -48,7 +48,10 @@ class Source:
             return int(self.facts["sequence_tokens"])
         except KeyError as error:
             raise DataError(
-                self.name, "the manifest does not say how long a sequence is", got=sorted(self.facts), expected="fact sequence_tokens",
+                self.name,
+                "the manifest does not say how long a sequence is",
+                got=sorted(self.facts),
+                expected="fact sequence_tokens",
                 mend="pack the dataset with step `pack`",
             ) from error
 
@@ -90,7 +93,10 @@ def _streams(folder: Path, manifest: Manifest, repeats: dict[str, float] | None,
             path = manifests.shard(folder, file)
             if hashes and (got := sha256(path)) != file.sha256:
                 raise DataError(
-                    str(path), "the bytes of a shard changed", got=f"sha256 {got[:16]}", expected=file.sha256[:16],
+                    str(path),
+                    "the bytes of a shard changed",
+                    got=f"sha256 {got[:16]}",
+                    expected=file.sha256[:16],
                     mend="delete the dataset's manifest.json and run its recipe again",
                 )
             rows[stream] = rows.get(stream, 0) + (file.rows if file.name.endswith((".mds", ".mds.zstd")) else 0)
@@ -110,7 +116,10 @@ def tokenizer(root: Path, path: str, source: Source) -> Tokenizer:
     expected = (source.facts.get("tokenizer") or {}).get("sha256")
     if loaded.sha256 != expected:
         raise DataError(
-            str(root / path), f"not the tokenizer that made {source.name}", got=f"sha256 {loaded.sha256[:16]}", expected=str(expected)[:16],
+            str(root / path),
+            f"not the tokenizer that made {source.name}",
+            got=f"sha256 {loaded.sha256[:16]}",
+            expected=str(expected)[:16],
             mend="run the recipes again: `dolma run` finds what is stale",
         )
     return loaded

@@ -62,7 +62,11 @@ def _write(folder: Path, model: Olmo3, tokenizer: Tokenizer, weights: Path) -> N
         "config.json": hf_config(model.config, tokenizer.eos, tokenizer.pad),
         "generation_config.json": {"eos_token_id": ends, "pad_token_id": tokenizer.pad},
         "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": EOS, "pad_token": PAD, "model_max_length": model.config.reach, "chat_template": TEMPLATE,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": EOS,
+            "pad_token": PAD,
+            "model_max_length": model.config.reach,
+            "chat_template": TEMPLATE,
             "clean_up_tokenization_spaces": False,
         },
     }
@@ -97,7 +101,10 @@ def compare(ours: Olmo3, theirs: Any, batches: list[Tensor]) -> float:
         gap = float((ours.eval()(tokens) - theirs(tokens, use_cache=False).logits).abs().max())
         if not gap <= TOLERANCE:
             raise DataError(
-                "export", f"transformers gives other logits, first at {_first(ours, theirs, tokens)}", got=f"{gap:.2e}", expected=f"<= {TOLERANCE:.0e}",
+                "export",
+                f"transformers gives other logits, first at {_first(ours, theirs, tokens)}",
+                got=f"{gap:.2e}",
+                expected=f"<= {TOLERANCE:.0e}",
                 mend="compare the transformers version with constraints.txt",
             )
         worst = max(worst, gap)

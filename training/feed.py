@@ -83,5 +83,3 @@ def _rollouts(plan: Plan, objective: Rlvr, tokenizer: Tokenizer, model: nn.Modul
 def tokens(batch: Batch) -> int:
     """Tokens that go through the model for a batch."""
     return sum(batch[name].numel() for name in ("tokens", *dpo.SIDES) if name in batch)
-
-

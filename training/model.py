@@ -79,9 +79,19 @@ def _size(d: int, layers: int, heads: int, kv_heads: int | None = None, ffn: int
 # (Its preset 1M has heads of width 3, which rotary positions cannot halve.)
 SIZES: dict[str, dict[str, int]] = {
     "demo": _size(128, 4, 4, ffn=352, window=64, context=256),
-    "14M": _size(128, 4, 8), "30M": _size(256, 4, 8, ffn=768), "60M": _size(384, 8, 8), "100M": _size(512, 12, 8), "190M": _size(768, 12, 12),
-    "370M": _size(1024, 16, 16), "600M": _size(1280, 16, 16), "760M": _size(1536, 16, 16), "1B": _size(2048, 16, 16), "3B": _size(3328, 16, 16),
-    "7B": _size(4096, 32, 32, ffn=11_008), "13B": _size(5120, 40, 40, ffn=13_824), "32B": _size(5120, 64, 40, 8, ffn=27_648),
+    "14M": _size(128, 4, 8),
+    "30M": _size(256, 4, 8, ffn=768),
+    "60M": _size(384, 8, 8),
+    "100M": _size(512, 12, 8),
+    "190M": _size(768, 12, 12),
+    "370M": _size(1024, 16, 16),
+    "600M": _size(1280, 16, 16),
+    "760M": _size(1536, 16, 16),
+    "1B": _size(2048, 16, 16),
+    "3B": _size(3328, 16, 16),
+    "7B": _size(4096, 32, 32, ffn=11_008),
+    "13B": _size(5120, 40, 40, ffn=13_824),
+    "32B": _size(5120, 64, 40, 8, ffn=27_648),
 }
 
 
@@ -282,14 +292,35 @@ def hf_config(config: ModelConfig, eos: int, pad: int) -> dict[str, Any]:
     stretch: Mapping[str, Any] | None = None
     if config.yarn is not None:
         stretch = {
-            "rope_type": "yarn", "factor": config.yarn, "original_max_position_embeddings": config.context, "beta_fast": BETA_FAST, "beta_slow": BETA_SLOW,
+            "rope_type": "yarn",
+            "factor": config.yarn,
+            "original_max_position_embeddings": config.context,
+            "beta_fast": BETA_FAST,
+            "beta_slow": BETA_SLOW,
             "attention_factor": 0.1 * math.log(config.yarn) + 1.0,
         }
     return {
-        "architectures": ["Olmo3ForCausalLM"], "model_type": "olmo3", "vocab_size": config.vocab, "hidden_size": config.d, "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads, "num_key_value_heads": config.kv_heads, "intermediate_size": config.ffn, "sliding_window": config.window,
-        "max_position_embeddings": config.reach, "rope_theta": config.rope_theta, "rope_scaling": stretch, "rms_norm_eps": config.eps, "hidden_act": "silu",
-        "attention_bias": False, "attention_dropout": 0.0, "tie_word_embeddings": False, "initializer_range": 0.02, "eos_token_id": eos, "pad_token_id": pad,
-        "bos_token_id": None, "torch_dtype": "float32",
+        "architectures": ["Olmo3ForCausalLM"],
+        "model_type": "olmo3",
+        "vocab_size": config.vocab,
+        "hidden_size": config.d,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "intermediate_size": config.ffn,
+        "sliding_window": config.window,
+        "max_position_embeddings": config.reach,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": stretch,
+        "rms_norm_eps": config.eps,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "tie_word_embeddings": False,
+        "initializer_range": 0.02,
+        "eos_token_id": eos,
+        "pad_token_id": pad,
+        "bos_token_id": None,
+        "torch_dtype": "float32",
         "layer_types": ["full_attention" if config.full(i) else "sliding_attention" for i in range(config.layers)],
     }

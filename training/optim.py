@@ -28,8 +28,17 @@ class SkipStepAdamW(torch.optim.AdamW):
     """
 
     def __init__(
-        self, groups: Iterable[dict[str, Any]], *, lr: float, betas: tuple[float, float], eps: float = 1e-8, weight_decay: float = 0.0, clip: float = 1.0,
-        window: int = 128, least: int = 64, sigmas: float = 6.0,
+        self,
+        groups: Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip: float = 1.0,
+        window: int = 128,
+        least: int = 64,
+        sigmas: float = 6.0,
     ) -> None:
         super().__init__(groups, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
         self.clip, self.least, self.sigmas = clip, least, sigmas
@@ -100,7 +109,7 @@ def adamw(model: nn.Module, settings: Optim) -> SkipStepAdamW:
     groups = [{"params": plain, "weight_decay": settings.weight_decay}, {"params": embedding, "weight_decay": 0.0}]
     skip = settings.skip
     return SkipStepAdamW(
-        groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, clip=settings.clip, window=skip.window, least=skip.least, sigmas=skip.sigmas,
+        groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, clip=settings.clip, window=skip.window, least=skip.least, sigmas=skip.sigmas
     )
 
 

@@ -59,10 +59,18 @@ class Plan:
     def summary(self) -> dict[str, Any]:
         """What `dolma-train plan` prints."""
         return {
-            "run": self.name, "stage": self.stage.stage, "data": self.source.name, "rows": self.source.rows, "updates": self.updates,
-            "sequences": self.sequences, "tokens": self.updates * self.batch_tokens, "epochs": round(self.updates / max(self.epoch, 1), 3),
+            "run": self.name,
+            "stage": self.stage.stage,
+            "data": self.source.name,
+            "rows": self.source.rows,
+            "updates": self.updates,
+            "sequences": self.sequences,
+            "tokens": self.updates * self.batch_tokens,
+            "epochs": round(self.updates / max(self.epoch, 1), 3),
             "save_every": self.save_every,
-            "parent": self.parent.dataset if self.parent else None, "fingerprint": self.fingerprint, "fresh": self.fresh(),
+            "parent": self.parent.dataset if self.parent else None,
+            "fingerprint": self.fingerprint,
+            "fresh": self.fresh(),
         }
 
 
@@ -105,7 +113,10 @@ def _fits(parent: Manifest, source: data.Source) -> None:
     theirs, ours = (parent.facts.get("tokenizer") or {}).get("sha256"), (source.facts.get("tokenizer") or {}).get("sha256")
     if theirs != ours:
         raise DataError(
-            source.name, f"another tokenizer made this data than that of {parent.dataset}", got=str(ours)[:16], expected=str(theirs)[:16],
+            source.name,
+            f"another tokenizer made this data than that of {parent.dataset}",
+            got=str(ours)[:16],
+            expected=str(theirs)[:16],
             mend="train the stages before again on data of the same tokenizer",
         )
 

@@ -143,15 +143,31 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
 
     micro = min(stage.batch.micro or plan.sequences, plan.sequences // dist.get_world_size())
     trainer = Trainer(
-        model=wrapped, train_dataloader=DataSpec(fed.batches, get_num_tokens_in_batch=counted), max_duration=f"{plan.updates}ba", optimizers=optimizer,
-        loggers=[], progress_bar=False, run_name="run", seed=stage.seed, device=device, precision="fp32",
-        device_train_microbatch_size=micro if stage.objective.kind != "rlvr" else None, accumulate_train_batch_on_tokens=True,
+        model=wrapped,
+        train_dataloader=DataSpec(fed.batches, get_num_tokens_in_batch=counted),
+        max_duration=f"{plan.updates}ba",
+        optimizers=optimizer,
+        loggers=[],
+        progress_bar=False,
+        run_name="run",
+        seed=stage.seed,
+        device=device,
+        precision="fp32",
+        device_train_microbatch_size=micro if stage.objective.kind != "rlvr" else None,
+        accumulate_train_batch_on_tokens=True,
         callbacks=[
-            Rate(optimizer, stage.optim.lr, share), Watch(plan.folder / "run.jsonl", plan.name, plan.updates, optimizer, seen, said),
-            Save(plan.folder, model, optimizer, plan.save_every, plan.updates), Carry(optimizer, seen, fed.carried),
+            Rate(optimizer, stage.optim.lr, share),
+            Watch(plan.folder / "run.jsonl", plan.name, plan.updates, optimizer, seen, said),
+            Save(plan.folder, model, optimizer, plan.save_every, plan.updates),
+            Carry(optimizer, seen, fed.carried),
         ],
-        autoresume=True, save_folder=str(plan.folder / RESUME), save_filename="ba{batch}-rank{rank}.pt", save_latest_filename="latest-rank{rank}.pt",
-        save_interval=f"{plan.save_every}ba", save_num_checkpoints_to_keep=1, load_progress_bar=False,
+        autoresume=True,
+        save_folder=str(plan.folder / RESUME),
+        save_filename="ba{batch}-rank{rank}.pt",
+        save_latest_filename="latest-rank{rank}.pt",
+        save_interval=f"{plan.save_every}ba",
+        save_num_checkpoints_to_keep=1,
+        load_progress_bar=False,
     )
     trainer.fit()
     trainer.close()
@@ -209,7 +225,11 @@ def _metrics(plan: Plan) -> dict[str, Any]:
     first = {(row["metric"], row["slice"]): row["value"] for row in before}
     rows = [
         {
-            "metric": row["metric"], "slice": row["slice"], "before": first.get((row["metric"], row["slice"])), "after": row["value"], "n": row["n"],
+            "metric": row["metric"],
+            "slice": row["slice"],
+            "before": first.get((row["metric"], row["slice"])),
+            "after": row["value"],
+            "n": row["n"],
             "chance": row.get("chance"),
         }
         for row in after
@@ -230,10 +250,19 @@ def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
     manifests.save(
         folder,
         Manifest(
-            dataset=plan.name, fingerprint=plan.fingerprint, table="checkpoint", format="safetensors", rows=0, tokens=seen["tokens"],
-            bytes=sum(file.bytes for file in files), files=files, counts={"updates": plan.updates, "tokens": seen["tokens"], "skipped": seen["skipped"]},
+            dataset=plan.name,
+            fingerprint=plan.fingerprint,
+            table="checkpoint",
+            format="safetensors",
+            rows=0,
+            tokens=seen["tokens"],
+            bytes=sum(file.bytes for file in files),
+            files=files,
+            counts={"updates": plan.updates, "tokens": seen["tokens"], "skipped": seen["skipped"]},
             facts={"tokenizer": plan.source.facts.get("tokenizer"), "stage": plan.stage.stage, "model": json.loads((folder / "model.json").read_bytes())},
-            recipe=plan.stage.model_dump(mode="json"), inputs=inputs, code={"training": TRAINING_VERSION},
+            recipe=plan.stage.model_dump(mode="json"),
+            inputs=inputs,
+            code={"training": TRAINING_VERSION},
         ),
     )
     log.info("%s is done: %d updates, %s tokens", plan.name, plan.updates, f"{seen['tokens']:,}")

@@ -140,7 +140,8 @@ class Graph:
         for name in names:
             path = Path(name)
             if path.exists() and path.resolve().is_relative_to(self.pipelines.resolve()):
-                name = str(path.resolve().relative_to(self.pipelines.resolve()).with_suffix(""))
+                inside = path.resolve().relative_to(self.pipelines.resolve())
+                name = str(inside if path.is_dir() else inside.with_suffix(""))
             hits = [one for one in self.files if name == "." or one == name or one.startswith(name.rstrip("/") + "/")]
             if not hits:
                 self[name]

@@ -129,7 +129,9 @@ def compile(name: str, recipe: Recipe, where: str, schema_of: Callable[[str], pa
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise ConfigError(where, f"`uses`: cannot import {module}", got=str(error), expected="a module on PYTHONPATH", mend="install it, or mend the name") from error
+            raise ConfigError(
+                where, f"`uses`: cannot import {module}", got=str(error), expected="a module on PYTHONPATH", mend="install it, or mend the name"
+            ) from error
     return _Compiler(name, recipe, where, schema_of).run()
 
 

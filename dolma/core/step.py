@@ -51,7 +51,7 @@ REGISTRY: dict[str, Step] = {}
 
 def step(
     *,
-    needs: Iterable[str] = (),
+    needs: Iterable[str] | Callable[..., tuple[str, ...]] = (),
     adds: Columns | Callable[..., Columns] | None = None,
     removes: Iterable[str] = (),
     version: int = 1,
@@ -91,7 +91,7 @@ def group_step(
     key: Iterable[str],
     order: Iterable[str],
     out: Columns | Callable[..., Columns],
-    needs: Iterable[str] = (),
+    needs: Iterable[str] | Callable[..., tuple[str, ...]] = (),
     rows: Callable[..., pa.RecordBatch] | None = None,
     splittable: bool = False,
     cap: int = 1_000_000,
@@ -132,7 +132,11 @@ def group_step(
 
 
 def reduce_step(
-    *, out: Columns | Callable[..., Columns], needs: Iterable[str] = (), version: int = 1, facts: Callable[..., dict[str, Any]] | None = None
+    *,
+    out: Columns | Callable[..., Columns],
+    needs: Iterable[str] | Callable[..., tuple[str, ...]] = (),
+    version: int = 1,
+    facts: Callable[..., dict[str, Any]] | None = None,
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a reduce step: `fn(batches, *, folder, **params)` reads all batches of a dataset in order and returns one table with the columns `out`.
 

@@ -154,10 +154,11 @@ def stop(running: "SparkSession") -> None:
     context = running.sparkContext
     gateway = context._gateway
     running.stop()
-    if gateway is not None and getattr(gateway, "proc", None) is not None:
+    proc = getattr(gateway, "proc", None)
+    if gateway is not None and proc is not None:
         gateway.shutdown()
-        gateway.proc.stdin.close()
-        gateway.proc.wait()
+        proc.stdin.close()
+        proc.wait()
         type(context)._gateway = None
         type(context)._jvm = None
 
@@ -203,8 +204,7 @@ def _gatherer(path: str, attempt: str) -> Any:
     def gather(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         rest = iter(batches)
         held: list[pa.RecordBatch] = []
-        while held or (first := next(rest, None)) is not None:
-            batch = held.pop() if held else first
+        while (batch := held.pop() if held else next(rest, None)) is not None:
             if batch.num_rows == 0:
                 continue
             number = batch.column(BUCKET)[0].as_py()

@@ -15,8 +15,16 @@ HEAD_LINES = 10  # where generators write their mark
 @step(
     needs=("id", "text", "language", "flags"),
     adds={
-        "key": pa.int64(), "source": pa.string(), "url": pa.string(), "lang": pa.string(), "lang_score": pa.float32(), "n_lines": pa.int32(),
-        "mean_line": pa.float32(), "longest_line": pa.int32(), "letter_ratio": pa.float32(), "is_generated": pa.bool_(),
+        "key": pa.int64(),
+        "source": pa.string(),
+        "url": pa.string(),
+        "lang": pa.string(),
+        "lang_score": pa.float32(),
+        "n_lines": pa.int32(),
+        "mean_line": pa.float32(),
+        "longest_line": pa.int32(),
+        "letter_ratio": pa.float32(),
+        "is_generated": pa.bool_(),
     },
 )
 def extract_code(batch: pa.RecordBatch, *, markers: list[str] = MARKERS) -> pa.RecordBatch:

@@ -52,8 +52,11 @@ def extract_html(
         rows.append((*_extracted(door, decoded, main_content, comments), charset, source, None))
     text, title, charset, source, error = zip(*rows, strict=True) if rows else ((),) * 5
     made = {
-        "key": keys(batch.column("id")), "text": pa.array(text, pa.large_string()), "title": pa.array(title, pa.string()),
-        "charset": pa.array(charset, pa.string()), "charset_source": pa.array(source, pa.string()),
+        "key": keys(batch.column("id")),
+        "text": pa.array(text, pa.large_string()),
+        "title": pa.array(title, pa.string()),
+        "charset": pa.array(charset, pa.string()),
+        "charset_source": pa.array(source, pa.string()),
     }
     if any(error):
         made[ERROR] = pa.array(error, pa.string())
@@ -112,6 +115,4 @@ def _resiliparse() -> Any:
         from resiliparse.parse.html import HTMLTree
     except ImportError as error:
         raise EnvironmentFault("dolma.extract.html", "resiliparse is not installed", mend="pip install 'dolma-flow[web]'") from error
-    return SimpleNamespace(
-        extract=extract_plain_text, parse=HTMLTree.parse, detect=detect_encoding, to_str=bytes_to_str, charset=map_encoding_to_html5
-    )
+    return SimpleNamespace(extract=extract_plain_text, parse=HTMLTree.parse, detect=detect_encoding, to_str=bytes_to_str, charset=map_encoding_to_html5)

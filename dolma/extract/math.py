@@ -15,7 +15,12 @@ FINAL = re.compile(r"\n?####[^\n]*\s*\Z")  # and ends with `#### 10`
 @step(
     needs=("id", "problem", "solution", "answer"),
     adds={
-        "key": pa.int64(), "source": pa.string(), "url": pa.string(), "lang": pa.string(), "lang_score": pa.float32(), "text": pa.large_string(),
+        "key": pa.int64(),
+        "source": pa.string(),
+        "url": pa.string(),
+        "lang": pa.string(),
+        "lang_score": pa.float32(),
+        "text": pa.large_string(),
         "has_solution": pa.bool_(),
     },
 )

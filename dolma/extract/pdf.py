@@ -82,7 +82,10 @@ class PdfProcess:
         except Died as died:
             self.close()
             raise EnvironmentFault(
-                f"PDF engine {self.engine}", "the process does not start", got=str(died), expected=f"an answer within {START_SECONDS} s",
+                f"PDF engine {self.engine}",
+                "the process does not start",
+                got=str(died),
+                expected=f"an answer within {START_SECONDS} s",
                 mend=f"raise `memory_mb` (it is {self.memory_mb}), or install the engine again",
             ) from died
         if "missing" in hello:
@@ -154,15 +157,30 @@ def close_all() -> None:
 
 
 @step(
-    needs=("id", "content"), removes=("content",),
+    needs=("id", "content"),
+    removes=("content",),
     adds={
-        "key": pa.int64(), "url": pa.string(), "text": pa.large_string(), "engine": pa.string(), "n_pages": pa.int32(), "n_pages_failed": pa.int32(),
-        "page_starts": pa.list_(pa.int32()), "digit_ratio": pa.float32(), "pipe_line_ratio": pa.float32(),
+        "key": pa.int64(),
+        "url": pa.string(),
+        "text": pa.large_string(),
+        "engine": pa.string(),
+        "n_pages": pa.int32(),
+        "n_pages_failed": pa.int32(),
+        "page_starts": pa.list_(pa.int32()),
+        "digit_ratio": pa.float32(),
+        "pipe_line_ratio": pa.float32(),
     },
 )
 def extract_pdf(
-    batch: pa.RecordBatch, *, engine: Engine, second: Engine | None = None, seconds: float = 60, memory_mb: int = 4096, recycle: int = 200,
-    max_pages: int = 10_000, max_chars: int = 20_000_000,
+    batch: pa.RecordBatch,
+    *,
+    engine: Engine,
+    second: Engine | None = None,
+    seconds: float = 60,
+    memory_mb: int = 4096,
+    recycle: int = 200,
+    max_pages: int = 10_000,
+    max_chars: int = 20_000_000,
 ) -> pa.RecordBatch:
     """The text of each PDF in `content`, page by page, which goes; `page_starts` are the character offsets of the pages in `text`.
 

@@ -24,7 +24,9 @@ BRACKETS = re.compile(r" ?\((?:[\s,;:]|&nbsp;)*\)")  # what a removed template l
     adds={"key": pa.int64(), "source": pa.string(), "url": pa.string(), "text": pa.large_string(), "lang": pa.string(), "lang_score": pa.float32()},
 )
 def extract_wiki(
-    batch: pa.RecordBatch, *, hidden_links: list[str] = ["category", "file", "image", "media", "template", "wikipedia", "help", "portal"],  # noqa: B006
+    batch: pa.RecordBatch,
+    *,
+    hidden_links: list[str] = ["category", "file", "image", "media", "template", "wikipedia", "help", "portal"],  # noqa: B006
     hidden_tags: list[str] = ["ref", "references", "gallery", "table", "timeline", "imagemap", "math", "source", "syntaxhighlight"],  # noqa: B006
 ) -> pa.RecordBatch:
     """The batch with wikitext replaced by its prose; rows whose `format` is plain keep their text. A redirect has empty text.

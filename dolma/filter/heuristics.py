@@ -7,9 +7,7 @@ from dolma.core.schema import append
 from dolma.core.step import step
 
 COUNTS = ("n_chars", "n_words", "n_lines", "n_sentences", "n_braces", "stop_words")
-RATIOS = (
-    "mean_word_length", "symbol_ratio", "bullet_ratio", "ellipsis_ratio", "no_letter_ratio", "end_mark_ratio", "short_line_ratio", "newline_ratio",
-)
+RATIOS = ("mean_word_length", "symbol_ratio", "bullet_ratio", "ellipsis_ratio", "no_letter_ratio", "end_mark_ratio", "short_line_ratio", "newline_ratio")
 
 
 @step(needs=("text",), adds={**dict.fromkeys(COUNTS, pa.int32()), **dict.fromkeys(RATIOS, pa.float32())}, version=1)

@@ -16,7 +16,11 @@ _HOST = re.compile(r"^[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#:]*)")
 
 @step(needs=("url",), adds=dict.fromkeys(COLUMNS, pa.int32()), version=1)
 def tag_url(
-    batch: pa.RecordBatch, *, domains: tuple[str, ...] = (), strict_words: tuple[str, ...] = (), hard_words: tuple[str, ...] = (),
+    batch: pa.RecordBatch,
+    *,
+    domains: tuple[str, ...] = (),
+    strict_words: tuple[str, ...] = (),
+    hard_words: tuple[str, ...] = (),
     soft_words: tuple[str, ...] = (),
 ) -> pa.RecordBatch:
     """Count what an address has in common with four lists, in any case; NULL where there is no address.
@@ -40,9 +44,7 @@ def host(url: str) -> str:
 
 
 @lru_cache(4)
-def _counter(
-    domains: tuple[str, ...], strict: tuple[str, ...], hard: tuple[str, ...], soft: tuple[str, ...]
-) -> Callable[[str], tuple[int, int, int, int]]:
+def _counter(domains: tuple[str, ...], strict: tuple[str, ...], hard: tuple[str, ...], soft: tuple[str, ...]) -> Callable[[str], tuple[int, int, int, int]]:
     listed = frozenset(domain.lower().removeprefix("www.") for domain in domains)
     subwords = tuple(word.lower() for word in strict)
     whole_hard, whole_soft = (frozenset(word.lower() for word in words) for words in (hard, soft))
@@ -53,8 +55,10 @@ def _counter(
         squeezed = plain.replace("-", "").replace(".", "")
         parts = set(re.findall(r"[^\W_]+", plain))
         return (
-            int(any(".".join(labels[k:]) in listed for k in range(len(labels)))), sum(word in squeezed for word in subwords),
-            len(parts & whole_hard), len(parts & whole_soft),
+            int(any(".".join(labels[k:]) in listed for k in range(len(labels)))),
+            sum(word in squeezed for word in subwords),
+            len(parts & whole_hard),
+            len(parts & whole_soft),
         )
 
     return count

@@ -41,7 +41,6 @@ class Page:
         """Characters of all blocks."""
         return sum(len(block.text) for block in self.blocks)
 
-
     def repeated(self) -> float:
         """Share of its words that belong to a run of five words which the page has more than once."""
         words = " ".join(block.text for block in self.blocks).split()
@@ -101,8 +100,14 @@ def _package(site: Path, info: Path) -> Package | None:
     texts = tuple(p.read_text("utf-8", errors="replace") for p in licences[:2] if p.stat().st_size < 60_000)
     description = meta.get_payload()
     return Package(
-        name, str(meta["Version"]), str(licence), of_package(names[0].split("/")[0] if names else name, raw), site, tuple(names),
-        description if isinstance(description, str) else "", texts,
+        name,
+        str(meta["Version"]),
+        str(licence),
+        of_package(names[0].split("/")[0] if names else name, raw),
+        site,
+        tuple(names),
+        description if isinstance(description, str) else "",
+        texts,
     )
 
 

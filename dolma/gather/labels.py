@@ -43,9 +43,7 @@ def quality(pages: list[Page], seed: int, count: int) -> list[dict[str, Any]]:
 
 
 def _label(text: str, label: int, page: Page, reason: str) -> dict[str, Any]:
-    return {
-        "id": _id("q", text), "text": text, "label": label, "strength": "strong", "provenance": f"{page.package}/{page.name}", "reason": reason,
-    }
+    return {"id": _id("q", text), "text": text, "label": label, "strength": "strong", "provenance": f"{page.package}/{page.name}", "reason": reason}
 
 
 def _poor(page: Page, pages: list[Page], random: Random) -> tuple[str, str]:

@@ -161,7 +161,7 @@ def to_wikitext(made: list[Block]) -> str:
     out = []
     for kind, text in made:
         words = re.sub(r"`([A-Za-z_][\w.]*)`", r"[[\1]]", text)
-        out.append({"h": f"== {words} ==", "li": f"* {words}", "pre": f"<syntaxhighlight lang=\"python\">\n{text}\n</syntaxhighlight>"}.get(kind, words))
+        out.append({"h": f"== {words} ==", "li": f"* {words}", "pre": f'<syntaxhighlight lang="python">\n{text}\n</syntaxhighlight>'}.get(kind, words))
     return "\n\n".join(out)
 
 

@@ -9,8 +9,26 @@ from typing import Any
 Problem = tuple[str, str, str]  # problem, solution, answer
 
 NAMES = [
-    "Ada", "Ben", "Chen", "Dalia", "Emil", "Fatima", "Grace", "Hugo", "Ines", "Jun", "Kofi", "Lena", "Mira", "Noor", "Omar", "Petra", "Ravi", "Sara",
-    "Tom", "Uma",
+    "Ada",
+    "Ben",
+    "Chen",
+    "Dalia",
+    "Emil",
+    "Fatima",
+    "Grace",
+    "Hugo",
+    "Ines",
+    "Jun",
+    "Kofi",
+    "Lena",
+    "Mira",
+    "Noor",
+    "Omar",
+    "Petra",
+    "Ravi",
+    "Sara",
+    "Tom",
+    "Uma",
 ]
 THINGS = ["apples", "books", "coins", "tickets", "pencils", "stamps", "bottles", "cards", "seeds", "tiles"]
 
@@ -125,8 +143,7 @@ def fractions(random: Random) -> Problem:
     total = Fraction(a, b) + Fraction(c, d)
     return (
         f"Write {a}/{b} + {c}/{d} as one fraction in lowest terms.",
-        f"The common denominator is {low}: {a * low // b}/{low} + {c * low // d}/{low} = {a * low // b + c * low // d}/{low}. "
-        f"In lowest terms this is {total}.",
+        f"The common denominator is {low}: {a * low // b}/{low} + {c * low // d}/{low} = {a * low // b + c * low // d}/{low}. In lowest terms this is {total}.",
         str(total),
     )
 
@@ -156,8 +173,13 @@ def problems(seed: int, count: int) -> list[dict[str, Any]]:
             seen.add(problem)
             made.append(
                 {
-                    "id": f"made-math-{seed}-{len(made)}", "problem": problem, "solution": solution, "answer": answer, "subject": kind.__name__,
-                    "source": "generated", "split": "train",
+                    "id": f"made-math-{seed}-{len(made)}",
+                    "problem": problem,
+                    "solution": solution,
+                    "answer": answer,
+                    "subject": kind.__name__,
+                    "source": "generated",
+                    "split": "train",
                 }
             )
     return made

@@ -49,9 +49,9 @@ def _material(page: Page, article: str, near: Sequence[Link], charset: str) -> s
         f'<body><div id="cookies" class="banner">We use cookies to improve your experience. <button>Accept all</button> <button>Reject</button></div>\n'
         f'<header><nav class="top">{links(_menu(MENU))}</nav></header>\n<main><aside class="left">{links(near)}</aside>\n'
         f'<article class="content"><nav class="breadcrumbs"><a href="/">Home</a> &raquo; <a href="/{page.package}/">{escape(page.package)}</a></nav>'
-        f"<h1>{escape(page.title)}</h1>\n{article}\n</article>\n<aside class=\"toc\">{links([(f'#{name}', name) for name in page.names[:30]])}</aside></main>\n"
+        f'<h1>{escape(page.title)}</h1>\n{article}\n</article>\n<aside class="toc">{links([(f"#{name}", name) for name in page.names[:30]])}</aside></main>\n'
         '<div class="feedback">Was this page helpful? <button>Yes</button> <button>No</button></div>'
-        f'<footer>{links(_menu(FOOT))}<p>Made with a static site generator.</p></footer></body>'
+        f"<footer>{links(_menu(FOOT))}<p>Made with a static site generator.</p></footer></body>"
     )
     return _document(page.title, page.package, body, charset)
 

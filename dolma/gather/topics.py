@@ -3,8 +3,16 @@
 import re
 
 COARSE = {
-    "text": "content", "data-types": "programming", "numeric": "science", "files": "systems", "networking": "systems", "concurrency": "systems",
-    "development": "programming", "language": "programming", "learning": "science", "graphics": "content",
+    "text": "content",
+    "data-types": "programming",
+    "numeric": "science",
+    "files": "systems",
+    "networking": "systems",
+    "concurrency": "systems",
+    "development": "programming",
+    "language": "programming",
+    "learning": "science",
+    "graphics": "content",
 }
 
 _MODULES = {
@@ -39,8 +47,7 @@ _PACKAGES = {
     "networking": "requests urllib3 aiohttp websockets httpx httpcore h11 yarl azure boto3 botocore s3transfer google oci paramiko "
     "graphql gql jwt OpenSSL nacl cryptography msal huggingface_hub certifi pkcs11 aiosignal grpc flask werkzeug starlette "
     "hf_xet",
-    "concurrency": "pyspark multiprocess py4j anyio sniffio joblib execnet dask ray psutil tenacity backoff celery trio gevent datatrove "
-    "aiohappyeyeballs",
+    "concurrency": "pyspark multiprocess py4j anyio sniffio joblib execnet dask ray psutil tenacity backoff celery trio gevent datatrove aiohappyeyeballs",
     "development": "pip setuptools wheel pytest _pytest pluggy hypothesis ruff pyright coverage mypy click typer rich tqdm loguru "
     "questionary prompt_toolkit argcomplete grimp importlinter black virtualenv uv nodeenv pkg_resources mcli opentelemetry "
     "packaging",
@@ -55,10 +62,14 @@ PACKAGES = {name.lower().replace("-", "_"): topic for topic, names in _PACKAGES.
 
 # What a package says of itself in its metadata, for the packages that are not listed.
 _HINTS = [
-    ("learning", r"machine.learning|neural|deep.learning|artificial intelligence"), ("networking", r"internet|http|cloud|network|client for|aws|azure"),
-    ("concurrency", r"async|parallel|distributed|thread|process"), ("graphics", r"plot|image|graphics|font|draw"),
-    ("text", r"text processing|parser for|markup|unicode|linguistic|markdown"), ("numeric", r"mathematic|numeric|scientific|statistic|algorithm"),
-    ("files", r"file|archiv|compress|storage|serializ"), ("data-types", r"data structure|date|time|container|database"),
+    ("learning", r"machine.learning|neural|deep.learning|artificial intelligence"),
+    ("networking", r"internet|http|cloud|network|client for|aws|azure"),
+    ("concurrency", r"async|parallel|distributed|thread|process"),
+    ("graphics", r"plot|image|graphics|font|draw"),
+    ("text", r"text processing|parser for|markup|unicode|linguistic|markdown"),
+    ("numeric", r"mathematic|numeric|scientific|statistic|algorithm"),
+    ("files", r"file|archiv|compress|storage|serializ"),
+    ("data-types", r"data structure|date|time|container|database"),
     ("language", r"compiler|interpreter|bytecode|bindings|type hint"),
 ]
 

@@ -72,8 +72,13 @@ def _schema(params: Any) -> Columns:
 
 @reader(out=_schema)
 def jsonl(
-    path: str | Path, *, file: str, columns: dict[str, str], required: list[str] = [],  # noqa: B006
-    batch_rows: int = 1000, max_line_bytes: int = 64_000_000,
+    path: str | Path,
+    *,
+    file: str,
+    columns: dict[str, str],
+    required: list[str] = [],  # noqa: B006
+    batch_rows: int = 1000,
+    max_line_bytes: int = 64_000_000,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of a JSON-lines file (plain, .gz or .zst), with `file` and `offset` (bytes into the decompressed file).
 
@@ -175,7 +180,10 @@ def _chunks(path: Path, file: str) -> Iterator[bytes]:
         if isinstance(error, FileNotFoundError):
             raise
         raise DataError(
-            f"{file}, byte {done} of the content", "the compressed file is cut short or damaged", got=str(error), expected="a whole file",
+            f"{file}, byte {done} of the content",
+            "the compressed file is cut short or damaged",
+            got=str(error),
+            expected="a whole file",
             mend="fetch or gather this file again",
         ) from error
 

@@ -1,5 +1,6 @@
 """MosaicML shards: one folder a stream, written from sorted rows and listed by the manifest. The corpus package's door to `streaming`."""
 
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -91,7 +92,7 @@ def _by_stream(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, Iterato
 def _runs(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     names = np.asarray(batch.column("stream").to_pylist(), dtype=object)
     cuts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in itertools.pairwise(cuts):
         yield batch.slice(start, end - start)
 
 
@@ -115,7 +116,7 @@ def _rows(batch: pa.RecordBatch, columns: dict[str, str]) -> Iterator[dict[str, 
         column = batch.column(name)
         if kind.startswith("ndarray"):
             flat, offsets = column.values.to_numpy(zero_copy_only=False), column.offsets.to_numpy()
-            values[name] = [flat[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+            values[name] = [flat[a:b] for a, b in itertools.pairwise(offsets)]
         else:
             values[name] = column.to_pylist()
     for n in range(batch.num_rows):

@@ -33,7 +33,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, name
             version="2.6",
             compression="zstd",
             compression_level=3,
-            use_dictionary=[f.name for f in schema if f.type == pa.string()],
+            use_dictionary=[f.name for f in schema if f.type == pa.string()],  # pyright: ignore[reportArgumentType]
             write_statistics=True,
             data_page_version="1.0",
             data_page_size=1 << 20,

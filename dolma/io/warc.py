@@ -18,8 +18,17 @@ from dolma.core.schema import ERROR
 from dolma.core.step import reader
 
 COLUMNS = {
-    "id": pa.string(), "source": pa.string(), "url": pa.string(), "date": pa.string(), "file": pa.string(), "offset": pa.int64(), "record": pa.string(),
-    "status": pa.int32(), "content_type": pa.string(), "charset": pa.string(), "content": pa.large_binary(),
+    "id": pa.string(),
+    "source": pa.string(),
+    "url": pa.string(),
+    "date": pa.string(),
+    "file": pa.string(),
+    "offset": pa.int64(),
+    "record": pa.string(),
+    "status": pa.int32(),
+    "content_type": pa.string(),
+    "charset": pa.string(),
+    "content": pa.large_binary(),
 }
 SCHEMA = pa.schema([*COLUMNS.items(), (ERROR, pa.string())])
 
@@ -180,8 +189,11 @@ def _member_rows(member: _Member, file: str, source: str, cap: int) -> Iterator[
                 raise _truncated(file, member.offset, "no end of the last gzip member", "its end and checksum") from error
             if plain or found or _hides_records(member):
                 raise DataError(
-                    f"{file} at byte {member.offset}", f"record {found + 1} of this stream cannot be read, and so those after it cannot be found",
-                    got=str(error)[:200], expected="a WARC header", mend="fetch it again, or compress it record by record: damage then costs one record",
+                    f"{file} at byte {member.offset}",
+                    f"record {found + 1} of this stream cannot be read, and so those after it cannot be found",
+                    got=str(error)[:200],
+                    expected="a WARC header",
+                    mend="fetch it again, or compress it record by record: damage then costs one record",
                 ) from error
             held = _failed(file, member.offset, source, f"unreadable record: {str(error)[:200]}")
             break

@@ -11,15 +11,37 @@ from dolma.kernels.words import LETTER, SPACE, class_of, code_points, decode, fi
 
 # Columns of `quality`, in order; counts come before ratios.
 QUALITY = (
-    "n_chars", "n_words", "n_lines", "n_sentences", "n_braces", "stop_words",
-    "mean_word_length", "symbol_ratio", "bullet_ratio", "ellipsis_ratio", "no_letter_ratio", "end_mark_ratio", "short_line_ratio", "newline_ratio",
+    "n_chars",
+    "n_words",
+    "n_lines",
+    "n_sentences",
+    "n_braces",
+    "stop_words",
+    "mean_word_length",
+    "symbol_ratio",
+    "bullet_ratio",
+    "ellipsis_ratio",
+    "no_letter_ratio",
+    "end_mark_ratio",
+    "short_line_ratio",
+    "newline_ratio",
 )
 QUALITY_COUNTS = 6
 
 # Columns of `repetition`, in order.
 REPETITION = (
-    "duplicate_line_ratio", "duplicate_line_chars", "duplicate_paragraph_ratio", "duplicate_paragraph_chars", "top_2gram_chars", "top_3gram_chars",
-    "top_4gram_chars", "repeated_5gram_chars", "repeated_6gram_chars", "repeated_7gram_chars", "repeated_8gram_chars", "repeated_9gram_chars",
+    "duplicate_line_ratio",
+    "duplicate_line_chars",
+    "duplicate_paragraph_ratio",
+    "duplicate_paragraph_chars",
+    "top_2gram_chars",
+    "top_3gram_chars",
+    "top_4gram_chars",
+    "repeated_5gram_chars",
+    "repeated_6gram_chars",
+    "repeated_7gram_chars",
+    "repeated_8gram_chars",
+    "repeated_9gram_chars",
     "repeated_10gram_chars",
 )
 

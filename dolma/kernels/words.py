@@ -37,7 +37,8 @@ _RUNS = (
     ">K&GqFO!xG;S&ddZ#V}T?gk>@%^$)xgYW!=&B%KE7346-yN*Hl3BQS*e_<igd8jqQ4wT^{p!!8mPC|nAi4Z|$zdIS@U0=HhBk9j0zl`?28M`^~$4J*o_D552xq9;VY^pj%wMO|rh|olO"
     "6HV73lXr>=>+pWB|7v`Zed|#42D1epV=1?NfsxyyN$+^;3IwMcE<pXrGIPo?dse#yX0H?c+Bm-RMAU0H>Qjw|{=pge6Uc9mISHdS$jQtYxR=p7zy~Ix-<!cx5xmT(QBilGM%zMPB#plb"
     "YiX7ihp57aiD9Ji30)53aM+*!Z_3J>u-_hI_CFvH9pdW=+<GK80UwAA?vR-<5>Jcwz{sQ}k>ZugaS*-B;Hu9X(xja-2j7m#^_kznn=Hd^^{M|fqhEpQo9unSEw9ELJV<<}mO~AN<azir"
-    "V6Rp@^Vah(Mz{+j;gsbXaXZz|IBx$#^_^GtsHx!6L;5sK{S;Cch5Y^{=(s+^empep{JHtY0z7)|ZFsKY^_4sR1%5G{Jp")
+    "V6Rp@^Vah(Mz{+j;gsbXaXZz|IBx$#^_^GtsHx!6L;5sK{S;Cch5Y^{=(s+^empep{JHtY0z7)|ZFsKY^_4sR1%5G{Jp"
+)
 
 
 def _classes() -> np.ndarray:

@@ -58,7 +58,8 @@ def pack(
     """Sequences of `length` tokens, one stream a cell, with the keys and lengths of the documents inside each.
 
     The documents of a cell come by `key`, a hash: that order is already a shuffle. Every token is accounted for: tokens in + end-of-text tokens =
-    tokens out + tail (`chunk`: what is left of a cell and less than a sequence) or cut (`best_fit`: what is beyond `length` in one document); padding is counted apart.
+    tokens out + tail (`chunk`: what is left of a cell and less than a sequence) or cut (`best_fit`: what is beyond `length` in one document);
+    padding is counted apart.
 
     Args:
         length: tokens of a sequence.

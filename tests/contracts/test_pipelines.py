@@ -1,5 +1,6 @@
 """Every YAML of the flow compiles, every step is used, and the way of the data stands in pipelines/README.md."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_the_whole_graph_compiles(graph: Graph) -> None:
 
 
 def test_each_stage_starts_from_the_one_before(graph: Graph) -> None:
-    for before, after in zip(STAGES, STAGES[1:], strict=False):
+    for before, after in itertools.pairwise(STAGES):
         node = graph[after]
         assert isinstance(node, Stage) and before in node.needs
 

@@ -16,7 +16,19 @@ from dolma.engines.plan import load_steps
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "tests" / "golden" / "steps.lock"
-DEEP = ("dolma.kernels", "dolma.text", "dolma.extract", "dolma.filter", "dolma.dedup", "dolma.tag", "dolma.pool", "dolma.mix", "dolma.synth", "dolma.shard", "dolma.io")
+DEEP = (
+    "dolma.kernels",
+    "dolma.text",
+    "dolma.extract",
+    "dolma.filter",
+    "dolma.dedup",
+    "dolma.tag",
+    "dolma.pool",
+    "dolma.mix",
+    "dolma.synth",
+    "dolma.shard",
+    "dolma.io",
+)
 
 
 @cache
@@ -26,7 +38,13 @@ def code(module: str) -> tuple[str, frozenset[str]]:
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
             body[0] = ast.Pass()
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     names |= {f"{node.module}.{alias.name}" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module for alias in node.names}
@@ -48,7 +66,9 @@ def closure(module: str) -> str:
 
 def current() -> dict[str, list]:
     load_steps()
-    return {name: [step.version, closure(inspect.unwrap(step.fn).__module__)] for name, step in sorted(REGISTRY.items()) if step.fn.__module__.startswith("dolma.")}
+    return {
+        name: [step.version, closure(inspect.unwrap(step.fn).__module__)] for name, step in sorted(REGISTRY.items()) if step.fn.__module__.startswith("dolma.")
+    }
 
 
 def test_no_step_changed_without_a_word() -> None:

@@ -20,7 +20,9 @@ def compiled(value: dict, schema: pa.Schema = DOCUMENT) -> recipe.Compiled:
 
 
 def test_columns_are_followed_through_the_steps() -> None:
-    made = compiled({"input": "a", "table": "document", "steps": [{"set": {"columns": {"n": "length(text)"}}}, {"keep": {"where": "n > 3", "reason": "short"}}]})
+    made = compiled(
+        {"input": "a", "table": "document", "steps": [{"set": {"columns": {"n": "length(text)"}}}, {"keep": {"where": "n > 3", "reason": "short"}}]}
+    )
     assert made.schema.field("n").type == pa.int64()
     assert made.needs == ("a",)
 

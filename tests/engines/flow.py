@@ -28,7 +28,9 @@ def count_test_copies(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) 
     ends = np.append(starts[1:], batch.num_rows)
     place = np.concatenate([np.arange(e - s) for s, e in zip(starts, ends, strict=True)]) if batch.num_rows else np.array([], int)
     rows = batch.filter(pa.array(place > 0))
-    return pa.RecordBatch.from_arrays([rows.column("origin"), rows.column("key"), pa.array(np.minimum(place[place > 0], 1).astype(np.int32))], schema=pa.schema(TAG))
+    return pa.RecordBatch.from_arrays(
+        [rows.column("origin"), rows.column("key"), pa.array(np.minimum(place[place > 0], 1).astype(np.int32))], schema=pa.schema(TAG)
+    )
 
 
 @reduce_step(out={"name": pa.string(), "value": pa.float64()}, needs=("text",), facts=lambda: {"counted": True})
@@ -44,13 +46,21 @@ def count_test_rows(batches, *, folder: Path) -> pa.Table:
 
 RECIPES = {
     "source/read": {
-        "read": {"jsonl": {"files": "*.jsonl.gz", "columns": {"id": "string", "text": "large_string"}}}, "table": "document", "quarantine": 0.2,
+        "read": {"jsonl": {"files": "*.jsonl.gz", "columns": {"id": "string", "text": "large_string"}}},
+        "table": "document",
+        "quarantine": 0.2,
         "steps": [{"tag_test_key": {}}, {"keep": {"where": "text <> ''", "reason": "empty"}}],
     },
-    "pool/short": {"input": "source/read", "table": "document", "steps": [{"set": {"columns": {"n_chars": "length(text)"}}}, {"keep": {"where": "n_chars < 40", "reason": "long"}}]},
+    "pool/short": {
+        "input": "source/read",
+        "table": "document",
+        "steps": [{"set": {"columns": {"n_chars": "length(text)"}}}, {"keep": {"where": "n_chars < 40", "reason": "long"}}],
+    },
     "pool/copies": {"input": "pool/short", "table": "tag", "buckets": 3, "steps": [{"count_test_copies": {}}]},
     "pool/first": {
-        "input": "pool/short", "tags": {"pool/copies": ["copies"]}, "table": "document",
+        "input": "pool/short",
+        "tags": {"pool/copies": ["copies"]},
+        "table": "document",
         "steps": [{"keep": {"where": "copies IS NULL", "reason": "copy"}}, {"select": {"columns": ["id", "key", "source", "text"]}}],
     },
     "pool/count": {"input": "pool/first", "table": "model", "steps": [{"count_test_rows": {}}]},

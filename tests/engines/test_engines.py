@@ -73,7 +73,9 @@ def test_kill_nine_in_the_middle_then_the_same_command_gives_the_same_manifests(
     env = write_env(place, "killed", workers=2)
     script = f"import sys; from pathlib import Path; from dolma.runner import run; run(['.'], Path({str(env)!r}), pipelines=Path({str(place / 'pipelines')!r}))"
     for seconds in (1.5, 2.5, 3.5):
-        process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True, stderr=subprocess.DEVNULL
+        )
         time.sleep(seconds)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
@@ -105,7 +107,10 @@ def test_a_damaged_shard_is_found_and_made_again_alone(place: Path, reference: d
 
 
 def test_a_worker_that_dies_is_named_and_the_others_finish(place: Path) -> None:
-    recipes = {"source/read": RECIPES["source/read"], "pool/dies": {"uses": ["tests.engines.deadly"], "input": "source/read", "table": "document", "steps": [{"die_test_unit": {"key": 905}}]}}
+    recipes = {
+        "source/read": RECIPES["source/read"],
+        "pool/dies": {"uses": ["tests.engines.deadly"], "input": "source/read", "table": "document", "steps": [{"die_test_unit": {"key": 905}}]},
+    }
     folder = place / "deadly"
     folder.mkdir()
     write_recipes(folder, recipes)
@@ -120,7 +125,13 @@ def test_a_worker_that_dies_is_named_and_the_others_finish(place: Path) -> None:
 def test_an_exception_in_a_step_names_its_unit_and_keeps_the_rest(place: Path) -> None:
     folder = place / "raises"
     folder.mkdir()
-    write_recipes(folder, {"source/read": RECIPES["source/read"], "pool/raises": {"uses": ["tests.engines.deadly"], "input": "source/read", "table": "document", "steps": [{"raise_in_test": {"key": 905}}]}})
+    write_recipes(
+        folder,
+        {
+            "source/read": RECIPES["source/read"],
+            "pool/raises": {"uses": ["tests.engines.deadly"], "input": "source/read", "table": "document", "steps": [{"raise_in_test": {"key": 905}}]},
+        },
+    )
     write_raw(folder)
     with pytest.raises(DolmaError, match=r"pool/raises map 3: ZeroDivisionError") as error:
         Run(write_env(folder), folder / "pipelines").run(["."])
@@ -137,7 +148,7 @@ def test_a_ledger_that_does_not_balance_is_refused(place: Path, monkeypatch: pyt
     write_raw(folder, files=1)
     honest = worker.Ledger.moved
     monkeypatch.setattr(worker.Ledger, "moved", lambda self, label, n, m: honest(self, label, n, m - (label == "0:tag_test_key" and m > 0)))
-    with pytest.raises(DataError, match="does not balance|rows were lost") as error:
+    with pytest.raises(DataError, match=r"does not balance|rows were lost") as error:
         Run(write_env(folder), folder / "pipelines").run(["source/read"])
     assert error.value.code == 3
     assert not manifest.exists(folder / "build" / "env" / "source/read")
@@ -146,7 +157,9 @@ def test_a_ledger_that_does_not_balance_is_refused(place: Path, monkeypatch: pyt
 def test_a_map_step_that_drops_rows_is_refused(place: Path) -> None:
     folder = place / "drops"
     folder.mkdir()
-    write_recipes(folder, {"source/read": {**RECIPES["source/read"], "uses": ["tests.engines.deadly"], "steps": [*RECIPES["source/read"]["steps"], {"drop_in_test": {}}]}})
+    write_recipes(
+        folder, {"source/read": {**RECIPES["source/read"], "uses": ["tests.engines.deadly"], "steps": [*RECIPES["source/read"]["steps"], {"drop_in_test": {}}]}}
+    )
     write_raw(folder, files=1)
     with pytest.raises(DataError, match="changed the number of rows"):
         Run(write_env(folder), folder / "pipelines").run(["."])

@@ -6,7 +6,10 @@ from dolma.extract.code import extract_code
 
 def measured(text: str, flags: list[str] | None = None, **params) -> dict:
     table = {
-        "id": pa.array(["a"]), "text": pa.array([text], pa.large_string()), "language": pa.array(["Python"]), "flags": pa.array([flags], pa.list_(pa.string())),
+        "id": pa.array(["a"]),
+        "text": pa.array([text], pa.large_string()),
+        "language": pa.array(["Python"]),
+        "flags": pa.array([flags], pa.list_(pa.string())),
     }
     return extract_code.fn(pa.RecordBatch.from_pydict(table), **params).to_pylist()[0]
 

@@ -5,7 +5,9 @@ from dolma.extract.math import extract_math
 
 def text(problem: str, solution: str | None, value: str | None, **params) -> tuple[str, bool]:
     table = {
-        "id": pa.array(["a"]), "problem": pa.array([problem], pa.large_string()), "solution": pa.array([solution], pa.large_string()),
+        "id": pa.array(["a"]),
+        "problem": pa.array([problem], pa.large_string()),
+        "solution": pa.array([solution], pa.large_string()),
         "answer": pa.array([value], pa.string()),
     }
     made = extract_math.fn(pa.RecordBatch.from_pydict(table), **params)

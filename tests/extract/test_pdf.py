@@ -141,12 +141,15 @@ def test_child_ends_when_its_parent_is_killed(tmp_path):
     (tmp_path / "child.py").write_text(CHILD)
     parent = subprocess.Popen(
         [
-            sys.executable, "-c",
+            sys.executable,
+            "-c",
             "import sys, time; from pathlib import Path; from dolma.extract.pdf import PdfProcess\n"
             f"p = PdfProcess('pdfium', memory_mb=1000, recycle=9, program=Path({str(tmp_path / 'child.py')!r}))\n"
             f"print(p.read(b'x', **{SETTINGS!r})[1], flush=True); time.sleep(60)",
         ],
-        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
     )
     assert parent.stdout
     pid = int(parent.stdout.readline())
@@ -173,8 +176,13 @@ def _alive(pid: int) -> bool:
 def test_kit_documents_have_the_status_that_the_index_tells(kit, engine):
     pytest.importorskip("pymupdf" if engine == "pymupdf" else "pypdfium2")
     names = [
-        "olmocr__math_2503_04086", "made_encrypted_user_password", "OCRmyPDF__invalid", "made_image_only_3_pages", "grobid__0807.3577",
-        "sample-files__libreoffice-writer-password", "made_truncated_40pct",
+        "olmocr__math_2503_04086",
+        "made_encrypted_user_password",
+        "OCRmyPDF__invalid",
+        "made_image_only_3_pages",
+        "grobid__0807.3577",
+        "sample-files__libreoffice-writer-password",
+        "made_truncated_40pct",
     ]
     made = extract_pdf.fn(batch(*[(kit / "pdf" / f"{name}.pdf").read_bytes() for name in names]), engine=engine).to_pylist()
     assert [row["_error"] for row in made] == [None, "encrypted", "corrupt", None, None, "encrypted", "corrupt"]

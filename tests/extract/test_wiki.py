@@ -8,7 +8,9 @@ pytest.importorskip("mwparserfromhell")
 
 def rows(*texts: str, form: str = "wikitext") -> list[dict]:
     table = {
-        "id": pa.array([f"a{n}" for n in range(len(texts))]), "text": pa.array(texts, pa.large_string()), "format": pa.array([form] * len(texts)),
+        "id": pa.array([f"a{n}" for n in range(len(texts))]),
+        "text": pa.array(texts, pa.large_string()),
+        "format": pa.array([form] * len(texts)),
         "lang": pa.array(["en"] * len(texts)),
     }
     return extract_wiki.fn(pa.RecordBatch.from_pydict(table)).to_pylist()

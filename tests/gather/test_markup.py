@@ -32,8 +32,15 @@ DOCSTRING = """Read a thing.
 
 def test_docstring_becomes_blocks_of_each_kind():
     assert blocks(DOCSTRING) == [
-        Block("p", "Read a thing."), Block("p", "Longer words about `a.Thing` and `x`."), Block("h", "Parameters"), Block("li", "one item that goes on"),
-        Block("li", "two"), Block("p", "Use it so:"), Block("pre", "run(1)\n\nrun(2)"), Block("p", "Mind the gap."), Block("pre", ">>> run(3)\n3"),
+        Block("p", "Read a thing."),
+        Block("p", "Longer words about `a.Thing` and `x`."),
+        Block("h", "Parameters"),
+        Block("li", "one item that goes on"),
+        Block("li", "two"),
+        Block("p", "Use it so:"),
+        Block("pre", "run(1)\n\nrun(2)"),
+        Block("p", "Mind the gap."),
+        Block("pre", ">>> run(3)\n3"),
         Block("li", "path: where it is"),
     ]
 

@@ -47,9 +47,19 @@ def test_rows_and_offsets_are_those_of_the_content(tmp_path, name):
 
 def test_bad_lines_are_error_rows_and_the_others_are_read(tmp_path):
     lines = [
-        b'{"id": "a"}', b"{oops", b'{"id": 7}', b"[1]", b'{"id": "\xff"}', b'{"id": "b", "n": 4000000000}', b'{"id": "b", "n": true}',
+        b'{"id": "a"}',
+        b"{oops",
+        b'{"id": 7}',
+        b"[1]",
+        b'{"id": "\xff"}',
+        b'{"id": "b", "n": 4000000000}',
+        b'{"id": "b", "n": true}',
         b'{"id": "b", "flags": ["x", 1]}',
-        b'{"id": "\\ud800"}', b'{"id": "b", "score": NaN}', b'{"id": ' + b"[" * 5000 + b"]" * 5000 + b"}", b'{"id": ""}', b'{"text": "no id"}',
+        b'{"id": "\\ud800"}',
+        b'{"id": "b", "score": NaN}',
+        b'{"id": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"id": ""}',
+        b'{"text": "no id"}',
         b'{"id": "z"}',
     ]
     table = rows(write(tmp_path / "a.jsonl", *lines), required=["id"])

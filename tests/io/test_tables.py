@@ -12,7 +12,14 @@ SCHEMA = pa.schema([("id", pa.string()), ("text", pa.large_string()), ("tokens",
 
 
 def rows(count: int = 10_001) -> pa.Table:
-    return pa.table([pa.array([f"d{n % 97}" for n in range(count)]), pa.array(["word " * (n % 50) for n in range(count)], pa.large_string()), pa.array([list(range(n % 7)) for n in range(count)], SCHEMA.field("tokens").type)], schema=SCHEMA)
+    return pa.table(
+        [
+            pa.array([f"d{n % 97}" for n in range(count)]),
+            pa.array(["word " * (n % 50) for n in range(count)], pa.large_string()),
+            pa.array([list(range(n % 7)) for n in range(count)], SCHEMA.field("tokens").type),
+        ],
+        schema=SCHEMA,
+    )
 
 
 def test_bytes_do_not_depend_on_batches(tmp_path: Path) -> None:

@@ -109,11 +109,7 @@ def test_record_with_wrong_length_is_quarantined(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("broken", "reason"),
-    [
-        (record("response", response(b"<p>x</p>"), url=None), "WARC-Target-URI"),
-        (record("response", b"no http at all"), "HTTP"),
-        (b"hello, no archive", "WARC"),
-    ],
+    [(record("response", response(b"<p>x</p>"), url=None), "WARC-Target-URI"), (record("response", b"no http at all"), "HTTP"), (b"hello, no archive", "WARC")],
 )
 def test_unreadable_record_is_quarantined(tmp_path: Path, broken: bytes, reason: str) -> None:
     rows = read(tmp_path / "x", ZIPPED[0] + gzip.compress(broken) + ZIPPED[2])

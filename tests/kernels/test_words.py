@@ -50,9 +50,15 @@ def test_classes_equal_unicodedata_on_every_code_point() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Don't stop", ["Don", "t", "stop"]), ("3.14 x_y", ["3", "14", "x", "y"]),
+        ("Don't stop", ["Don", "t", "stop"]),
+        ("3.14 x_y", ["3", "14", "x", "y"]),
         ("\u0939\u093f\u0928\u094d\u0926\u0940", ["\u0939\u093f\u0928\u094d\u0926\u0940"]),
-        ("\u4f60\u597d\uff0c\u4e16\u754c", ["\u4f60\u597d", "\u4e16\u754c"]), ("\u2764\ufe0f", []), ("\u0301a", ["a"]), ("", []), ("...", []), ("a", ["a"]),
+        ("\u4f60\u597d\uff0c\u4e16\u754c", ["\u4f60\u597d", "\u4e16\u754c"]),
+        ("\u2764\ufe0f", []),
+        ("\u0301a", ["a"]),
+        ("", []),
+        ("...", []),
+        ("a", ["a"]),
     ],
 )
 def test_words_of_golden_texts(text: str, expected: list[str]) -> None:

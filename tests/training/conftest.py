@@ -48,10 +48,7 @@ def write_table(root: Path, name: str, table: str, rows: list[dict[str, object]]
 def _save(root: Path, name: str, table: str, form: str, files: list[File], facts: dict[str, object]) -> None:
     rows, size = sum(file.rows for file in files), sum(file.bytes for file in files)
     fingerprint = "".join(file.sha256[:8] for file in files)
-    manifests.save(
-        root / name,
-        Manifest(dataset=name, fingerprint=fingerprint, table=table, format=form, rows=rows, bytes=size, files=files, facts=facts),
-    )
+    manifests.save(root / name, Manifest(dataset=name, fingerprint=fingerprint, table=table, format=form, rows=rows, bytes=size, files=files, facts=facts))
 
 
 def _packed(stream: random.Random, count: int) -> list[dict[str, np.ndarray]]:
@@ -85,9 +82,7 @@ def make_root(root: Path) -> Path:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
     bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
-    )
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     bpe.train_from_iterator(["the cat sat on the mat and the dog sat on the log"] * 3, trainer)
     path = root / "pool" / "tokenizer" / "tokenizer.json"
     path.parent.mkdir(parents=True)
@@ -97,9 +92,7 @@ def make_root(root: Path) -> Path:
     write_dataset(root, "shard/pool", {"web/a/1": _packed(stream, 90), "web/b/2": _packed(stream, 50), "code/all/0": _packed(stream, 40)}, PACKED, facts)
     write_dataset(root, "shard/dpo", {"pairs": _pairs(stream, 48)}, PAIRS, facts)
     rates = {"web/a/1": 1.0, "web/b/2": 2.5, "code/all/0": 0.5}
-    rows: list[dict[str, object]] = [
-        {"dataset": "shard/pool", "stream": name, "repeats": rate, "sequences": 0, "tokens": 0} for name, rate in rates.items()
-    ]
+    rows: list[dict[str, object]] = [{"dataset": "shard/pool", "stream": name, "repeats": rate, "sequences": 0, "tokens": 0} for name, rate in rates.items()]
     write_table(root, "mix/pretrain", "mix", rows)
     return root
 

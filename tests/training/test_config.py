@@ -13,8 +13,13 @@ from training.plan import name_of, needs, plan
 
 STAGES = sorted((Path(__file__).parents[2] / "pipelines" / "train").glob("*.yaml"))
 GOOD: dict[str, Any] = {
-    "stage": "pretrain", "data": {"manifest": "mix/pretrain"}, "model": {"size": "demo", "init": "random"}, "objective": {"kind": "lm"},
-    "optim": {"lr": 0.01, "schedule": {"kind": "constant"}}, "batch": {"sequences": 4}, "length": {"duration": "8ba", "save_every": "4ba"},
+    "stage": "pretrain",
+    "data": {"manifest": "mix/pretrain"},
+    "model": {"size": "demo", "init": "random"},
+    "objective": {"kind": "lm"},
+    "optim": {"lr": 0.01, "schedule": {"kind": "constant"}},
+    "batch": {"sequences": 4},
+    "length": {"duration": "8ba", "save_every": "4ba"},
 }
 
 
@@ -48,7 +53,7 @@ def test_a_restated_fact_is_refused(tmp_path: Path, place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [{"init": "random"}, {"size": "demo", "init": {"run": "a"}}, {"size": "2B", "init": "random"}, {"size": "demo", "init": "random", "yarn": 1}],
+    "model", [{"init": "random"}, {"size": "demo", "init": {"run": "a"}}, {"size": "2B", "init": "random"}, {"size": "demo", "init": "random", "yarn": 1}]
 )
 def test_a_model_has_one_source(tmp_path: Path, model: dict[str, Any]) -> None:
     with pytest.raises((ConfigError, Errors)):
@@ -69,7 +74,8 @@ def test_a_plan_counts_updates_and_sees_what_it_needs(root: Path, tmp_path: Path
     assert (made.sequences, made.epoch, made.updates, made.save_every) == (8, (90 + 125 + 20) // 8, 58, 2)
     assert not made.fresh() and not made.folder.exists()
     assert needs({"data": {"manifest": "mix/pretrain", "tokenizer": "pool/tokenizer/tokenizer.json"}, "evaluate": [{"data": "shard/dpo"}]}, root) == [
-        "mix/pretrain", "shard/dpo",
+        "mix/pretrain",
+        "shard/dpo",
     ]
     assert plan(*read_stage(path), root, "train/y").fingerprint == made.fingerprint
     assert plan(*read_stage(path, seed=2), root, "train/x").fingerprint != made.fingerprint

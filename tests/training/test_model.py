@@ -104,8 +104,17 @@ def test_training_works_after_inference_mode() -> None:
 @pytest.mark.parametrize(
     ("size", "billions"),
     [
-        ("30M", 0.0291), ("60M", 0.0574), ("100M", 0.1017), ("190M", 0.1904), ("370M", 0.3713), ("600M", 0.548), ("760M", 0.7582), ("1B", 1.279),
-        ("3B", 3.170), ("7B", 6.888), ("32B", 31.721),
+        ("30M", 0.0291),
+        ("60M", 0.0574),
+        ("100M", 0.1017),
+        ("190M", 0.1904),
+        ("370M", 0.3713),
+        ("600M", 0.548),
+        ("760M", 0.7582),
+        ("1B", 1.279),
+        ("3B", 3.170),
+        ("7B", 6.888),
+        ("32B", 31.721),
     ],
 )
 def test_sizes_have_the_published_parameter_counts(size: str, billions: float) -> None:

@@ -25,9 +25,14 @@ DIMS = {"d": 16, "layers": 4, "heads": 2, "kv_heads": 1, "ffn": 24, "window": 16
 
 def _stage(folder: Path, name: str, **changes: Any) -> Path:
     stage: dict[str, Any] = {
-        "stage": name, "data": {"manifest": "mix/pretrain"}, "model": {"dims": DIMS, "init": "random"}, "objective": {"kind": "lm", "z_loss": 1e-5},
-        "optim": {"lr": 0.01, "schedule": {"kind": "cosine", "warmup": "3ba", "final": 0.1}}, "batch": {"sequences": 4},
-        "length": {"duration": "30ba", "save_every": "10ba"}, "precision": "fp32",
+        "stage": name,
+        "data": {"manifest": "mix/pretrain"},
+        "model": {"dims": DIMS, "init": "random"},
+        "objective": {"kind": "lm", "z_loss": 1e-5},
+        "optim": {"lr": 0.01, "schedule": {"kind": "cosine", "warmup": "3ba", "final": 0.1}},
+        "batch": {"sequences": 4},
+        "length": {"duration": "30ba", "save_every": "10ba"},
+        "precision": "fp32",
     }
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump({**stage, **changes}))
@@ -92,8 +97,11 @@ def test_the_next_stage_takes_weights_and_moments_and_starts_its_own_schedule(ow
     assert [item.name for item in manifest.inputs] == ["mix/pretrain", "train/pretrain"] and manifest.counts == {"updates": 8, "tokens": 2048, "skipped": 0}
 
     stretched = _stage(
-        tmp_path, "longctx", model={"init": {"run": "train/pretrain", "load": ["weights"], "average": 2}, "yarn": 4},
-        objective={"kind": "lm", "doc_mask": True}, length={"duration": "2ba", "save_every": "2ba"},
+        tmp_path,
+        "longctx",
+        model={"init": {"run": "train/pretrain", "load": ["weights"], "average": 2}, "yarn": 4},
+        objective={"kind": "lm", "doc_mask": True},
+        length={"duration": "2ba", "save_every": "2ba"},
     )
     assert main(["run", str(stretched), "--root", str(own_root)]) == 0
     assert checkpoint.read_config(own_root / "train/longctx").yarn == 4
@@ -101,8 +109,14 @@ def test_the_next_stage_takes_weights_and_moments_and_starts_its_own_schedule(ow
     assert float(moments["lm_head.weight.step"]) == 2
 
     pairs = _stage(
-        tmp_path, "dpo", data={"manifest": "shard/dpo"}, model={"init": {"run": "train/midtrain", "load": ["weights"]}}, objective={"kind": "dpo", "beta": 5},
-        length={"duration": "3ep", "save_every": "1ep"}, batch={"sequences": 8, "micro": 4}, optim={**linear, "weight_decay": 0.0},
+        tmp_path,
+        "dpo",
+        data={"manifest": "shard/dpo"},
+        model={"init": {"run": "train/midtrain", "load": ["weights"]}},
+        objective={"kind": "dpo", "beta": 5},
+        length={"duration": "3ep", "save_every": "1ep"},
+        batch={"sequences": 8, "micro": 4},
+        optim={**linear, "weight_decay": 0.0},
     )
     assert main(["run", str(pairs), "--root", str(own_root)]) == 0
     lines = _logged(own_root / "train/dpo")
