@@ -254,7 +254,8 @@ def _steps(args: argparse.Namespace) -> None:
         from difflib import get_close_matches
 
         near = get_close_matches(args.name, REGISTRY, n=1)
-        raise ConfigError("steps", f"unknown step `{args.name}`", mend=f"did you mean `{near[0]}`?" if near else "`dolma steps` lists them")
+        mend = f"did you mean `{near[0]}`?" if near else "`dolma steps` lists them"
+        raise ConfigError("steps", f"unknown step `{args.name}`", got=args.name, expected=f"one of {len(REGISTRY)}", mend=mend)
     one = REGISTRY[args.name]
     print(f"{one.name}  ({one.kind}, version {one.version})\n\n{one.doc}\n")
     fields = one.params.model_fields.items()

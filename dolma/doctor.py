@@ -44,7 +44,7 @@ DOORS = (
     ("fasttext-numpy2-wheel", "0.9.2", "models", "topic, quality"),
     ("tokenizers", "0.20", "models", "the tokenizer"),
     ("mosaicml-streaming", "0.13", "shards", "MosaicML shards"),
-    ("pyspark", "4.0", "spark", "the Spark engine"),
+    ("pyspark", "4.1", "spark", "the Spark engine"),
     ("torch", "2.6", "train", "training"),
     ("mosaicml", "0.32", "train", "training"),
     ("transformers", "4.57", "train", "export"),

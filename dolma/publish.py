@@ -63,9 +63,13 @@ def publish(root: Path, mix: str, out: Path, *, seed: int = 0) -> Published:
 def _batches(root: Path, rows: list[dict[str, Any]], name: str, seed: int) -> Iterator[pa.RecordBatch]:
     from dolma.io import mds
 
+    there = {name: {one["stream"]: one["sequences"] for one in mds.streams(root / name).to_pylist()} for name in {row["dataset"] for row in rows}}
     for row in rows:
         where = f"{row['dataset']}/{row['stream']}"
-        times = copies(row["sequences"], row["repeats"], where, seed)
+        count = there[row["dataset"]].get(row["stream"], 0)
+        if int(count * row["repeats"]) != row["sequences"]:  # a mix counts the sequences that it serves
+            raise _changed(where, int(count * row["repeats"]), row["sequences"])
+        times = copies(count, row["repeats"], where, seed)
         if not times.any():
             continue
         seen, held = 0, list[dict[str, Any]]()
@@ -77,8 +81,12 @@ def _batches(root: Path, rows: list[dict[str, Any]], name: str, seed: int) -> It
                 held = []
         if held:
             yield _batch(held, name)
-        if seen != row["sequences"]:
-            raise DataError(where, "the stream has changed since the mix was planned", got=seen, expected=row["sequences"], mend="run the mix again")
+        if seen != count:
+            raise _changed(where, seen, count)
+
+
+def _changed(where: str, got: int, expected: int) -> DataError:
+    return DataError(where, "the stream has changed since the mix was planned", got=got, expected=expected, mend="run the mix again")
 
 
 def _batch(rows: list[dict[str, Any]], name: str) -> pa.RecordBatch:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from dolma.core import counts, manifest
 from dolma.core.config import Env, read_yaml
 from dolma.core.errors import DataError, DolmaError, EnvironmentFault, Errors, Partial
-from dolma.core.files import write_atomic
+from dolma.core.files import disk_errors, sha256, write_atomic
 from dolma.core.graph import Graph, Stage, stage_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.core.manifest import File, Input, Manifest
@@ -53,8 +53,8 @@ class Run:
             text = str(kit) + text.removeprefix("$DOLMA_DATA")
         return (self.base / text).resolve()
 
-    def state(self, name: str) -> tuple[State, str, Plan | str | None]:
-        """Whether a dataset is fresh, why not, and the plan that would make it (a fingerprint for a stage)."""
+    def state(self, name: str, remember: bool = False) -> tuple[State, str, Plan | str | None]:
+        """Whether a dataset is fresh, why not, and the plan that would make it (a fingerprint for a stage); writes only when it may `remember` hashes."""
         missing = [need for need in self.graph.needs(name) if not manifest.exists(self.root / need)]
         if missing:
             return "blocked", f"needs {', '.join(missing)}", None
@@ -64,7 +64,7 @@ class Run:
             made: Plan | str = stage_fingerprint(node.value, node.needs, self.root)
             fingerprint = str(made)
         else:
-            made = build(node, self.graph, self.env, self.root, self.raw)
+            made = build(node, self.graph, self.env, self.root, self.raw, remember)
             fingerprint = made.fingerprint
         if not manifest.exists(folder):
             return "missing", "not made yet", made
@@ -93,7 +93,7 @@ class Run:
         engine = _engine(self.env)
         try:
             for place, name in enumerate(order, 1):
-                state, reason, plan = self.state(name)
+                state, reason, plan = self.state(name, remember=True)
                 if state == "fresh" and not force:
                     continue
                 if plan is None:
@@ -117,7 +117,10 @@ class Run:
         python = self.env.python or sys.executable
         command = [python, "-m", "composer.cli.launcher", "-n", "1", "-m", "training.cli", "run", str(node.file), "--root", str(self.root), "--out", name]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(self.base), os.environ.get("PYTHONPATH", "")]))}
-        code = subprocess.call(command, env=environment)
+        try:
+            code = subprocess.call(command, env=environment)
+        except OSError as error:
+            raise EnvironmentFault(name, f"cannot start {python}", got=error.strerror, expected="an interpreter", mend="mend `python` in the env") from error
         if code or not manifest.exists(self.root / name):
             raise Partial(
                 name,
@@ -148,7 +151,8 @@ class Dataset:
             DolmaError: units failed, the ledger does not balance, or too much was quarantined. What is done is kept.
         """
         start = time.monotonic()
-        with lock(self.folder):
+        with disk_errors(self.folder), lock(self.folder):
+            self._assets()
             (self.folder / manifest.NAME).unlink(missing_ok=True)
             path = self.folder / ".work" / "plan.json"
             write_atomic(path, manifest.canonical(self.plan.model_dump()))
@@ -164,14 +168,27 @@ class Dataset:
                 records["scatter"] = [record for record in found if record is not None]
             made = self._commit(records)
         seconds = time.monotonic() - start
-        with open(self.folder / "run.jsonl", "a") as file:
-            file.write(
-                json.dumps({"attempt": self.attempt, "seconds": round(seconds, 2), "engine": type(self.engine).__name__.lower(), "finished": time.time()})
-                + "\n"
-            )
+        line = {"attempt": self.attempt, "seconds": round(seconds, 2), "engine": type(self.engine).__name__.lower(), "finished": time.time()}
+        with disk_errors(self.folder), open(self.folder / "run.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
         lost = ", ".join(f"{reason} {rows:,}" for reason, rows in counts.dropped(made.counts).items())
         log.info("  %s: %s rows in %d files%s, %.1f s", made.dataset, f"{made.rows:,}", len(made.files), f" ({lost})" if lost else "", seconds)
         return made
+
+    def _assets(self) -> None:
+        """Refuse a model, tokenizer or table of a step whose bytes are not those of its manifest: a cut model kills or hangs the library that reads it."""
+        root = Path(self.plan.root)
+        for asset in {value for bound in self.compiled.bound for value in bound.assets.values()}:
+            owner = next(one["name"] for one in self.plan.inputs if asset == one["name"] or asset.startswith(one["name"] + "/"))
+            made = manifest.load(root / owner)
+            files = [file for file in (*made.files, *made.assets) if asset in (owner, f"{owner}/{file.name}")]
+            if not files:
+                raise DataError(asset, f"{owner} has no such file", got=asset, expected=", ".join(f.name for f in made.assets), mend="mend the recipe")
+            for file in files:
+                path = manifest.shard(root / owner, file)
+                if (got := sha256(path)) != file.sha256:
+                    mend = f"delete {owner}/{manifest.NAME} and run again"
+                    raise DataError(str(path), "file differs from its manifest", got=got[:16], expected=file.sha256[:16], mend=mend)
 
     def _pass(self, path: Path, kind: str) -> list[Record]:
         """Run the units of one pass that have no valid record, then read all records."""
@@ -296,7 +313,9 @@ class lock:
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise EnvironmentFault(str(self.path.parent), "another run is writing this dataset", mend="wait for it, or stop it") from error
+            raise EnvironmentFault(
+                str(self.path.parent), "another run is writing this dataset", got="a lock that is held", expected="none", mend="wait for it, or stop it"
+            ) from error
 
     def __exit__(self, *_: object) -> None:
         self.file.close()

@@ -27,3 +27,14 @@ def spark():
     running = engine.session(2)
     yield running
     engine.stop(running)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a small tokenizer."""
+    pytest.importorskip("tokenizers")
+    from dolma.text import tokenizer as tokenizers
+
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    tokenizers.train(["the cat sat on the mat", "What is 3 + 4? The answer is 7.", "user assistant think"] * 20, 320, path)
+    return str(path)

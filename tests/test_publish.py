@@ -52,7 +52,7 @@ def root(tmp_path: Path) -> Path:
     mds = pytest.importorskip("dolma.io.mds")
     files = mds.write(iter([_sequences("a", 0, 10), _sequences("b", 100, 4)]), tmp_path / "shard/pool")
     dataset(tmp_path, "shard/pool", None, kind="sequence", format="mds", files=files)
-    mix = pa.table({"dataset": ["shard/pool"] * 2, "stream": ["a", "b"], "repeats": [1.5, 0.0], "sequences": [10, 4], "tokens": [40, 16]})
+    mix = pa.table({"dataset": ["shard/pool"] * 2, "stream": ["a", "b"], "repeats": [1.5, 0.0], "sequences": [15, 0], "tokens": [60, 0]})
     dataset(tmp_path, "mix/pretrain", mix, kind="mix")
     return tmp_path
 

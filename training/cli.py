@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     manifests.load(run)
     model, tokenizer = checkpoint.load(run, _at(run, options.checkpoint)), Tokenizer.load(run / "tokenizer.json")
     for item in read_stage(options.stage)[0].evaluate:
-        for row in evaluate(item.kind, model, tokenizer, root, **item.settings()):
-            print(json.dumps(dict(row)))
+        for row in evaluate(item, model, tokenizer, root):
+            print(json.dumps(asdict(row)))
 
 
 def _average(options: argparse.Namespace) -> None:

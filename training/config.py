@@ -152,14 +152,47 @@ class Duration(Strict):
     save_every: Length
 
 
-class Evaluation(Strict, extra="allow"):
-    """One figure that is taken before and after; further keys are the settings of its kind."""
+class BitsPerByte(Strict):
+    """Negative log-likelihood of held-out documents in bits a UTF-8 byte, by source. A window never sees the one before it."""
 
-    kind: str
+    kind: Literal["bits_per_byte"]
+    data: str = Field(description="a dataset of documents")
+    length: int = Field(ge=2, description="tokens of a window")
+    beyond: int = Field(default=0, ge=0, description="only tokens at least so far into their window count")
+    max_bytes: int = Field(default=100_000, ge=1, description="text of each source that is measured, whole documents in the order of their keys")
+    together: bool = Field(default=False, description="all sources as one slice")
 
-    def settings(self) -> dict[str, Any]:
-        """The keys that belong to the kind."""
-        return dict(self.model_extra or {})
+
+class Recall(Strict):
+    """Share of facts told early in a document that are predicted right when it asks for them at its end."""
+
+    kind: Literal["recall"]
+    data: str = Field(description="documents of the step `facts`")
+    beyond: int = Field(ge=0, description="only facts told more than so many tokens before")
+    documents: int = Field(default=100, ge=1)
+
+
+class Answers(Strict):
+    """Verified answers to held-out prompts: greedy ones, or the mean reward of sampled ones."""
+
+    kind: Literal["answers"]
+    data: str = Field(description="a dataset of prompts, each with its verifier and the truth")
+    prompts: int = Field(default=300, ge=1)
+    max_new: int = Field(default=64, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    samples: int = Field(default=1, ge=1, description="answers to each prompt")
+    by: str | None = Field(default=None, description="column that makes a slice of each of its values")
+
+
+class Preference(Strict):
+    """Share of held-out pairs whose chosen answer has the higher mean log-probability a token."""
+
+    kind: Literal["preference"]
+    data: str = Field(description="a dataset of pairs")
+    pairs: int = Field(default=300, ge=1)
+
+
+Evaluation = Annotated[BitsPerByte | Recall | Answers | Preference, Field(discriminator="kind")]
 
 
 class Stage(Strict):

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from training import data
 from training.config import Dpo, Lm, Rlvr
+from training.model import Olmo3
 from training.objectives import dpo, lm
 from training.plan import Plan
 from training.tokens import Tokenizer
@@ -30,13 +32,13 @@ class Feed:
     """
 
     batches: Iterable[Batch]
-    loss: Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Tensor]]]
+    loss: Callable[[nn.Module, Batch], tuple[Tensor, dict[str, Any]]]
     weight: Callable[[Batch], int]
     rows: Any
     carried: Any = None
 
 
-def build(plan: Plan, tokenizer: Tokenizer, model: nn.Module, processes: int) -> Feed:
+def build(plan: Plan, tokenizer: Tokenizer, model: Olmo3, processes: int) -> Feed:
     """The feed of a stage for one of `processes`; `model` holds the initial weights (DPO takes its reference from them, RLVR draws rollouts from it)."""
     objective, each = plan.stage.objective, plan.sequences // processes
     rows = data.open_rows(plan.source, batch=each, seed=plan.stage.data.seed)
@@ -71,13 +73,22 @@ def _reference(rows: Any, model: nn.Module, batch: int, pad: int) -> Tensor:
     return table
 
 
-def _rollouts(plan: Plan, objective: Rlvr, tokenizer: Tokenizer, model: nn.Module, rows: Any, each: int) -> Feed:
+def _rollouts(plan: Plan, objective: Rlvr, tokenizer: Tokenizer, model: Olmo3, rows: Any, each: int) -> Feed:
+    from composer.utils import dist
+
     from training.objectives import rlvr
     from training.rl.rollout import Rollouts
 
     prompts = [rows[i] for i in range(rows.num_samples)]
-    rollouts = Rollouts(model, prompts, tokenizer, objective, prompts=each, seed=plan.stage.seed)
-    return Feed(rollouts, lambda m, b: rlvr.loss(m, b, objective), rlvr.weight, rows, rollouts)
+    dtype = torch.bfloat16 if plan.stage.precision == "bf16" else None
+    place = dist.get_global_rank(), dist.get_world_size()
+    rollouts = Rollouts(model, prompts, tokenizer, objective, each=each, seed=plan.stage.seed, dtype=dtype, place=place)
+
+    def loss(policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        value, said = rlvr.loss(policy, batch, objective)
+        return value, {**said, **rollouts.said}
+
+    return Feed(rollouts, loss, rlvr.weight, rows, rollouts)
 
 
 def tokens(batch: Batch) -> int:

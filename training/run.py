@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import warnings
+from dataclasses import asdict
 from typing import Any
 
 from dolma.core import manifest as manifests
@@ -155,6 +156,7 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
         precision="fp32",
         device_train_microbatch_size=micro if stage.objective.kind != "rlvr" else None,
         accumulate_train_batch_on_tokens=True,
+        spin_dataloaders=stage.objective.kind != "rlvr",  # rollouts go on from their own state: to skip some would mean to generate them
         callbacks=[
             Rate(optimizer, stage.optim.lr, share),
             Watch(plan.folder / "run.jsonl", plan.name, plan.updates, optimizer, seen, said),
@@ -215,7 +217,7 @@ def _evaluate(plan: Plan, model: Any, tokenizer: Tokenizer, when: str) -> None:
 
         for item in plan.stage.evaluate:
             log.info("%s: %s %s", plan.name, item.kind, when)
-            rows += [dict(row) for row in evaluate(item.kind, model.eval(), tokenizer, plan.root, **item.settings())]
+            rows += [asdict(row) for row in evaluate(item, model.eval(), tokenizer, plan.root)]
     model.train()
     write_atomic(path, json.dumps(rows).encode())
 
@@ -230,7 +232,7 @@ def _metrics(plan: Plan) -> dict[str, Any]:
             "before": first.get((row["metric"], row["slice"])),
             "after": row["value"],
             "n": row["n"],
-            "chance": row.get("chance"),
+            "chance": row["chance"],
         }
         for row in after
     ]

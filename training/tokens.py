@@ -1,6 +1,7 @@
 """The tokenizer as the training sees it: text to ids and back, and the ids of the special tokens. The door to `tokenizers`."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -59,6 +60,12 @@ class Tokenizer:
         """The prompt as one user turn, up to where the assistant's answer begins."""
         turn = [self.special[START], *self.encode(f"user\n{prompt}"), self.special[END], *self.encode("\n")]
         return [*turn, self.special[START], *self.encode("assistant\n")]
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """UTF-8 bytes of each token id; 0 for special tokens. A byte-level tokenizer spells each byte as one character."""
+        special = set(self.special.values())
+        return [0 if i in special else len(self._marked.id_to_token(i) or "") for i in range(self.vocab)]
 
     @property
     def eos(self) -> int:

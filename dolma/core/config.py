@@ -47,7 +47,8 @@ def parse(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1) if path.parent.is_dir() else []
-        raise ConfigError(str(path), "no such file", mend=f"did you mean {path.parent / near[0]}?" if near else "check the path") from error
+        mend = f"did you mean {path.parent / near[0]}?" if near else "check the path"
+        raise ConfigError(str(path), "no such file", got="nothing there", expected="a YAML file", mend=mend) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -68,10 +69,10 @@ def _explain(item: Any, model: type[BaseModel], where: str) -> ConfigError:
     fields = _fields(model, item["loc"][:-1])
     if item["type"] == "extra_forbidden":
         near = get_close_matches(str(item["loc"][-1]), fields, n=1)
-        mend = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(fields)}"
-        return ConfigError(where, f"unknown key `{place}`", mend=mend)
+        mend = f"did you mean `{near[0]}`?" if near else "take it out, or write one of these"
+        return ConfigError(where, f"unknown key `{place}`", got=item["loc"][-1], expected=f"one of {', '.join(fields) or 'no keys'}", mend=mend)
     if item["type"] == "missing":
-        return ConfigError(where, f"`{place}` is missing", mend=f"add `{item['loc'][-1]}`")
+        return ConfigError(where, f"`{place}` is missing", got="nothing", expected="a value", mend=f"add `{item['loc'][-1]}`")
     return ConfigError(where, f"`{place}`: {item['msg']}", got=repr(item.get("input"))[:120], expected=item["type"], mend="mend the value")
 
 

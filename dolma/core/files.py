@@ -9,7 +9,9 @@ from glob import glob
 from hashlib import sha256 as _sha256
 from pathlib import Path
 
-from dolma.core.errors import DataError, EnvironmentFault
+from dolma.core.errors import DataError, DolmaError, EnvironmentFault
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def sha256(path: Path) -> str:
@@ -23,9 +25,9 @@ def sha256(path: Path) -> str:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` so that `path` either has all of it or does not change: temporary name, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
                 file.write(content)
@@ -38,15 +40,18 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into an error with a mend (exit 4)."""
+    """Turn a full or read-only disk into an error with a mend (exit 4); DuckDB says it in words only."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    except DolmaError:
+        raise
+    except Exception as error:
+        words = next((os.strerror(code) for code in FULL if getattr(error, "errno", None) == code or os.strerror(code) in str(error)), None)
+        if words is None:
             raise
         raise EnvironmentFault(
             str(path),
-            f"cannot write: {error.strerror}",
+            f"cannot write: {words}",
             got=f"{_free(path)} free",
             expected="room for one shard",
             mend="free space or set another `root` in the env; what is finished is kept, and the same command resumes",

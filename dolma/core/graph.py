@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -44,17 +43,18 @@ class Graph:
         self._compiled: dict[str, Compiled | Stage] = {}
         self._open: list[str] = []
 
-    @cached_property
-    def values(self) -> dict[str, Any]:
-        """The parsed YAML of every file."""
-        return {name: config.parse(path) for name, path in self.files.items()}
-
     def __getitem__(self, name: str) -> Compiled | Stage:
         if name not in self.files:
             near = get_close_matches(name, list(self.files), n=1)
-            raise ConfigError(str(self.pipelines), f"no recipe makes `{name}`", mend=f"did you mean `{near[0]}`?" if near else "add its YAML")
+            raise ConfigError(
+                str(self.pipelines),
+                f"no recipe makes `{name}`",
+                got=name,
+                expected=f"one of {len(self.files)} recipes",
+                mend=f"did you mean `{near[0]}`?" if near else "add its YAML",
+            )
         if name in self._open:
-            raise ConfigError(str(self.files[name]), f"recipes need one another in a circle: {' -> '.join([*self._open, name])}", mend="cut the circle")
+            raise self._circle((*self._open, name))
         if name not in self._compiled:
             self._open.append(name)
             try:
@@ -63,8 +63,12 @@ class Graph:
                 self._open.pop()
         return self._compiled[name]
 
+    def _circle(self, trail: tuple[str, ...]) -> ConfigError:
+        way = trail[trail.index(trail[-1]) :]
+        return ConfigError(str(self.files[way[-1]]), f"recipes need one another in a circle: {' -> '.join(way)}", mend="cut the circle")
+
     def _compile(self, name: str) -> Compiled | Stage:
-        value, where = self.values[name], str(self.files[name])
+        value, where = config.parse(self.files[name]), str(self.files[name])
         if isinstance(value, dict) and "stage" in value:
             return Stage(name, self.files[name], value, tuple(dict.fromkeys(self._stage_needs(value, where))))
         return compile(name, parse(name, value, where), where, self._schema)
@@ -97,7 +101,13 @@ class Graph:
         owner = self._owner(path)
         if owner is None:
             near = get_close_matches(path, list(self.files), n=1)
-            raise ConfigError(where, f"no recipe makes `{path}`", mend=f"did you mean `{near[0]}`?" if near else "add its YAML, or mend the name")
+            raise ConfigError(
+                where,
+                f"no recipe makes `{path}`",
+                got=path,
+                expected=f"one of {len(self.files)} recipes",
+                mend=f"did you mean `{near[0]}`?" if near else "add its YAML, or mend the name",
+            )
         return owner
 
     def needs(self, name: str) -> tuple[str, ...]:
@@ -117,9 +127,11 @@ class Graph:
         errors: dict[str, DolmaError] = {}
 
         def visit(name: str, trail: tuple[str, ...]) -> None:
-            if name in done or name in trail:
+            if name in done:
                 return
             try:
+                if name in trail:
+                    raise self._circle((*trail, name))
                 for need in self.needs(name):
                     visit(need, (*trail, name))
             except DolmaError as error:

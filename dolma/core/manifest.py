@@ -80,7 +80,7 @@ def load(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(str(folder), "the dataset does not exist: it has no manifest", mend="run its recipe with `dolma run`") from error
+        raise DataError(str(folder), "the dataset does not exist", got="no manifest", expected=NAME, mend="run its recipe with `dolma run`") from error
     except ValidationError as error:
         raise DataError(
             str(path), "damaged manifest", got=str(error.errors()[0]["msg"]), expected="what `dolma run` wrote", mend="delete it and run again"

@@ -109,9 +109,11 @@ def parse(name: str, value: Any, where: str) -> Recipe:
     """The YAML value of recipe `name`, checked for its keys."""
     recipe = check(value, Recipe, where)
     if (recipe.read is None) == (recipe.input is None):
-        raise ConfigError(where, "a recipe has either `read` or `input`", mend="give one of them")
+        raise ConfigError(
+            where, "a recipe has either `read` or `input`", got="neither" if recipe.read is None else "both", expected="one", mend="give one of them"
+        )
     if recipe.table not in TABLES:
-        raise ConfigError(where, f"unknown table `{recipe.table}`", expected=", ".join(TABLES), mend=_near(recipe.table, TABLES))
+        raise ConfigError(where, f"unknown table `{recipe.table}`", got=recipe.table, expected=", ".join(TABLES), mend=_near(recipe.table, TABLES))
     return recipe
 
 
@@ -143,8 +145,14 @@ class _Compiler:
         self.errors: list[DolmaError] = []
 
     def run(self) -> Compiled:
-        reader, files = self._reader()
-        source = self._source(reader)
+        try:
+            reader, files = self._reader()
+            source = self._source(reader)
+        except DolmaError as error:  # no columns to follow, but the steps may be wrong by themselves
+            self.errors += error.errors if isinstance(error, Errors) else [error]
+            for index, item in enumerate(self.recipe.steps):
+                self._bind(index, item)
+            raise self._error() from error
         if self._groups() and "origin" not in source.names:
             source = source.append(pa.field("origin", pa.int64()))
         schema = source
@@ -172,7 +180,7 @@ class _Compiler:
         rest = {key: value for key, value in params.items() if key != "files"}
         _, made = self._bind(-1, {kind: rest}, reader=True)
         if made is None:
-            raise self.errors[0]
+            raise self.errors.pop()
         return made, (files,) if isinstance(files, str) else tuple(files)
 
     def _groups(self) -> bool:
@@ -185,7 +193,7 @@ class _Compiler:
         else:
             schemas = [self.schema_of(name) for name in self.recipe.inputs]
             if not schemas:
-                raise ConfigError(self.where, "`input` is empty", mend="name at least one dataset")
+                raise ConfigError(self.where, "`input` is empty", got="0 datasets", expected="at least 1", mend="name at least one dataset")
             schema = schemas[0]
             for name, other in zip(self.recipe.inputs, schemas, strict=True):
                 if not other.equals(schema):
@@ -220,7 +228,10 @@ class _Compiler:
         if found is None or (found.kind == "reader") != reader:
             known = [key for key, step in REGISTRY.items() if (step.kind == "reader") == reader]
             what = "reader" if reader else "step"
-            self.errors.append(ConfigError(label, f"unknown {what} `{name}`", mend=f"{_near(name, known)}; `dolma steps` lists them"))
+            expected = f"one of {len(known)} {what}s"
+            self.errors.append(
+                ConfigError(label, f"unknown {what} `{name}`", got=name, expected=expected, mend=f"{_near(name, known)}; `dolma steps` lists them")
+            )
             return label, None
         try:
             made = check(params or {}, found.params, label)
@@ -264,7 +275,10 @@ class _Compiler:
                     )
                 )
         if self.errors:
-            raise self.errors[0] if len(self.errors) == 1 else Errors(self.errors)
+            raise self._error()
+
+    def _error(self) -> DolmaError:
+        return self.errors[0] if len(self.errors) == 1 else Errors(self.errors)
 
 
 def _columns(schema: pa.Schema) -> str:

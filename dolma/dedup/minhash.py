@@ -6,6 +6,7 @@ With b bands of r rows two texts of Jaccard similarity s meet with probability 1
 import numpy as np
 import pyarrow as pa
 
+from dolma.core.errors import ConfigError
 from dolma.core.schema import TABLES
 from dolma.core.step import group_step
 
@@ -13,6 +14,9 @@ from dolma.core.step import group_step
 def _rows(batch: pa.RecordBatch, *, shingle: int = 5, bands: int = 26, rows: int = 11, seed: int = 1) -> pa.RecordBatch:
     from dolma.kernels.minhash import band_keys
 
+    for name, value in (("shingle", shingle), ("bands", bands), ("rows", rows)):
+        if value < 1:  # the kernel checks no borders
+            raise ConfigError(f"mark_minhash: {name}", "a signature needs at least one of each", got=value, expected="1 or more", mend="mend the recipe")
     keys, counts = band_keys(batch.column("text"), shingle=shingle, bands=bands, rows=rows, seed=seed)
     some = np.flatnonzero(counts)
     place = np.repeat(some, bands)

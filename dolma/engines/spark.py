@@ -52,7 +52,9 @@ def session(workers: int = 2) -> "SparkSession":
     try:
         from pyspark.sql import SparkSession
     except ImportError as error:
-        raise EnvironmentFault("engine spark", "PySpark is not installed", mend="pip install 'dolma-flow[spark]'") from error
+        raise EnvironmentFault(
+            "engine spark", "PySpark is not installed", got="no package pyspark", expected="4.1 or newer", mend="pip install 'dolma-flow[spark]'"
+        ) from error
     if (active := SparkSession.getActiveSession()) is not None:
         return active
     if "PYSPARK_GATEWAY_PORT" not in os.environ and (java_version() or 0) < JAVA:
@@ -128,10 +130,10 @@ class Spark:
         wire = _wire(schema)
         slices = min(len(units), self.env.tasks or 4 * self.session.sparkContext.defaultParallelism)
         numbers = self.session.createDataFrame([(n,) for n in range(len(units))], "unit int").repartition(slices)
-        rows = numbers.mapInArrow(_scatterer(str(path), list(indices)), _spark_type(wire.append(pa.field(BUCKET, pa.int32()))))
+        rows = _map(numbers, _scatterer(str(path), list(indices)), _spark_type(wire.append(pa.field(BUCKET, pa.int32()))))
         order = [F.col(name).asc_nulls_last() for name in (BUCKET, *compiled.final.step.key, *compiled.final.step.order)]
         placed = rows.repartitionById(plan.buckets, F.col(BUCKET)).sortWithinPartitions(*order)
-        done = [json.loads(row.result) for row in placed.mapInArrow(_gatherer(str(path), attempt), "result string").collect()]
+        done = [json.loads(row.result) for row in _map(placed, _gatherer(str(path), attempt), "result string").collect()]
         seen = {index for index, _ in done}
         for index, error in done:
             yield index, plans_error(error)
@@ -256,6 +258,19 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch.column(f.name).cast(f.type) for f in schema], schema=schema)
 
 
+def _map(frame: "DataFrame", fn: Any, schema: Any) -> "DataFrame":
+    """`frame.mapInArrow(fn, schema)` without pandas, which PySpark demands there and never uses.
+
+    Not to install it is worth a detour: where it is, every process that makes an Arrow array imports it, which takes a second.
+    """
+    from pyspark.sql import DataFrame
+    from pyspark.sql.udf import UserDefinedFunction
+    from pyspark.util import PythonEvalType
+
+    call = UserDefinedFunction(fn, returnType=schema, name=fn.__name__, evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF)
+    return DataFrame(frame._jdf.mapInArrow(call(*[frame[name] for name in frame.columns])._jc, False, None), frame.sparkSession)
+
+
 def _spark_type(schema: pa.Schema) -> Any:
     from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -302,7 +317,7 @@ def write(frame: "DataFrame", folder: Path | str, *, table: str = "rows") -> Man
         os.replace(temporary, Path(target) / name)
         yield pa.RecordBatch.from_pydict({"file": [file.model_dump_json()]})
 
-    files = sorted((File.model_validate_json(row.file) for row in frame.mapInArrow(save, "file string").collect()), key=lambda f: f.name)
+    files = sorted((File.model_validate_json(row.file) for row in _map(frame, save, "file string").collect()), key=lambda f: f.name)
     from dolma.core.graph import fingerprint
 
     made = Manifest(

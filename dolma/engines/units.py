@@ -18,9 +18,11 @@ from dolma.io.tables import WRITER
 BUCKET_BYTES = 64 << 20  # input bytes a bucket of a group pass, so that a shuffle's (file, bucket) parts stay above 100 kB
 
 
-def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path) -> Plan:
+def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path, remember: bool = False) -> Plan:
     """The plan of a dataset whose inputs exist.
 
+    Args:
+        remember: keep the hashes of raw files below `root`, so that they are not read again.
     Raises:
         DataError: a glob matches no file, or tags belong to other rows.
     """
@@ -28,7 +30,7 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path) -> 
     manifests = {name: manifest.load(root / name) for name in needs}
     inputs: list[dict[str, Any]] = [{"name": name, "fingerprint": m.fingerprint, "bytes": m.bytes} for name, m in manifests.items()]
     if compiled.reader:
-        units, files = _raw_units(compiled, env, root, raw)
+        units, files = _raw_units(compiled, env, root, raw, remember)
         inputs += [{"name": f.file.name, "fingerprint": f.file.sha256, "bytes": f.file.bytes} for f in files]
     else:
         units = _shard_units(compiled, manifests, root)
@@ -125,14 +127,14 @@ def _shard_units(compiled: Compiled, manifests: dict[str, Manifest], root: Path)
     return units
 
 
-def _raw_units(compiled: Compiled, env: Env, root: Path, raw: Path) -> tuple[list[Unit], list[Shard]]:
+def _raw_units(compiled: Compiled, env: Env, root: Path, raw: Path, remember: bool) -> tuple[list[Unit], list[Shard]]:
     """Raw files joined into units up to the recipe's `unit_bytes`; `limit` selects among them, so it is in the fingerprint."""
     if not compiled.files:
         if compiled.reader and compiled.recipe.read and "files" in next(iter(compiled.recipe.read.values())):
             raise ConfigError(compiled.name, "`files` is empty", mend="give a glob below the env's raw folder")
         return [Unit(name="00000")], []
     paths = find(raw, list(compiled.files), compiled.name)
-    hashes = _hashes(paths, root)
+    hashes = _hashes(paths, root, remember)
     shards = [
         Shard(dataset="", path=str(path), file=File(name=str(path.relative_to(raw)), rows=0, bytes=path.stat().st_size, sha256=hashes[str(path)]))
         for path in paths
@@ -147,7 +149,7 @@ def _raw_units(compiled: Compiled, env: Env, root: Path, raw: Path) -> tuple[lis
     return [Unit(name=f"{n:05d}", inputs=tuple(group)) for n, group in enumerate(groups)], [s for group in groups for s in group]
 
 
-def _hashes(paths: list[Path], root: Path) -> dict[str, str]:
+def _hashes(paths: list[Path], root: Path, remember: bool) -> dict[str, str]:
     """sha256 of raw files; a file whose size and time are those of last time is not read again."""
     cache_file = root / ".raw.json"
     try:
@@ -163,6 +165,6 @@ def _hashes(paths: list[Path], root: Path) -> dict[str, str]:
             cache[str(path)] = known
             changed = True
         made[str(path)] = known[2]
-    if changed:
+    if changed and remember:
         write_atomic(cache_file, json.dumps(cache, sort_keys=True).encode())
     return made

@@ -6,8 +6,8 @@ run again leaves the same file and the same record.
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,76 +16,15 @@ import pyarrow.compute as pc
 
 from dolma.core import manifest
 from dolma.core.errors import DataError, DolmaError
-from dolma.core.files import sha256, write_atomic
+from dolma.core.files import disk_errors, sha256, write_atomic
 from dolma.core.manifest import File
 from dolma.core.recipe import Bound, Compiled
-from dolma.core.schema import ERROR, append, without
+from dolma.core.schema import append
 from dolma.engines import plan as plans
 from dolma.engines import shuffle
+from dolma.engines.ledger import QUARANTINE, Ledger
 from dolma.engines.plan import Plan, Record, Shard, Unit
 from dolma.io import tables
-
-QUARANTINE = pa.schema(
-    [
-        ("unit", pa.string()),
-        ("file", pa.string()),
-        ("offset", pa.int64()),
-        ("id", pa.string()),
-        ("step", pa.string()),
-        ("reason", pa.string()),
-        ("row", pa.large_binary()),
-    ]
-)
-
-
-class Ledger:
-    """Counts and quarantined rows of one unit."""
-
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
-        self.counts: Counter[str] = Counter()
-        self.quarantined: list[pa.RecordBatch] = []
-
-    def moved(self, label: str, rows_in: int, rows_out: int) -> None:
-        """`label` took and gave this many rows."""
-        self.counts[f"{label}.in"] += rows_in
-        self.counts[f"{label}.out"] += rows_out
-
-    def quarantine(self, label: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """`batch` without the rows that carry an error; those are kept aside with their place and reason."""
-        if ERROR not in batch.schema.names:
-            return batch
-        bad = pc.is_valid(batch.column(ERROR))
-        good = without(batch.filter(pc.invert(bad)), ERROR)
-        rows = batch.filter(bad)
-        if rows.num_rows:
-            self.counts[f"{label}.quarantined"] += rows.num_rows
-            self.quarantined.append(_aside(self.unit, label, rows))
-        return good
-
-
-def _aside(unit: str, label: str, rows: pa.RecordBatch) -> pa.RecordBatch:
-    def column(name: str, kind: pa.DataType) -> pa.Array:
-        return rows.column(name).cast(kind) if name in rows.schema.names else pa.nulls(rows.num_rows, kind)
-
-    bare = without(rows, ERROR)
-    blobs = []
-    for index in range(rows.num_rows):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, bare.schema) as writer:
-            writer.write_batch(bare.slice(index, 1))
-        blobs.append(sink.getvalue().to_pybytes())
-    reason = pc.utf8_slice_codeunits(rows.column(ERROR).cast(pa.string()), 0, 500)
-    arrays = [
-        pa.array([unit] * rows.num_rows, pa.string()),
-        column("file", pa.string()),
-        column("offset", pa.int64()),
-        column("id", pa.string()),
-        pa.array([label] * rows.num_rows, pa.string()),
-        reason,
-        pa.array(blobs, pa.large_binary()),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=QUARANTINE)
 
 
 def run_unit(path: str, kind: str, index: int, attempt: str) -> Record:
@@ -98,14 +37,21 @@ def run_unit(path: str, kind: str, index: int, attempt: str) -> Record:
     unit = next(one for one in plan.passes if one.kind == kind).units[index]
     if (done := record(plan, kind, unit)) is not None:
         return done
-    work = Path(plan.folder) / ".work" / f"{attempt}-{os.getpid()}-{kind}-{unit.name}"
+    with _workplace(plan, f"{attempt}-{os.getpid()}-{kind}-{unit.name}") as work:
+        return _commit(plan, kind, unit, work, PASSES[kind](plan, compiled, unit, work))
+
+
+@contextmanager
+def _workplace(plan: Plan, name: str) -> Iterator[Path]:
+    """A folder of its own for one attempt at a unit, gone afterwards; a disk that fills up at any step of the unit is a fault of the machine."""
+    work = Path(plan.folder) / ".work" / name
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        made = PASSES[kind](plan, compiled, unit, work)
-        return _commit(plan, kind, unit, work, made)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with disk_errors(work):
+        try:
+            work.mkdir(parents=True)
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def try_unit(path: str, kind: str, index: int, attempt: str) -> tuple[int, Record | None, DolmaError | None]:
@@ -230,26 +176,17 @@ def gather_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Recor
 
 def gather_sorted(plan: Plan, compiled: Compiled, unit: Unit, batches: Iterator[pa.RecordBatch], attempt: str) -> Record:
     """`gather_unit` for rows that an engine's own shuffle has brought and sorted."""
-    work = Path(plan.folder) / ".work" / f"{attempt}-{os.getpid()}-gather-{unit.name}"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
+    with _workplace(plan, f"{attempt}-{os.getpid()}-gather-{unit.name}") as work:
         ledger = Ledger(unit.name)
         made = finish(plan, "gather", compiled, unit, work, ledger, shuffle.grouped(plan, compiled, batches, ledger), compiled.schema)
         return _commit(plan, "gather", unit, work, made)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def save_scattered(plan: Plan, unit: Unit, ledger: Ledger) -> None:
     """Record the counts (and quarantine) of a scatter whose rows went into an engine's own shuffle."""
-    work = Path(plan.folder) / ".work" / f"native-{os.getpid()}-{unit.name}"
-    work.mkdir(parents=True, exist_ok=True)
     _, compiled = plans.load(str(Path(plan.folder) / ".work" / "plan.json"))
-    try:
+    with _workplace(plan, f"native-{os.getpid()}-{unit.name}") as work:
         _commit(plan, NATIVE, unit, work, finish(plan, NATIVE, compiled, unit, work, ledger, None, None))
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 NATIVE = "scatter-native"  # scatter records of an engine that shuffles itself: they have counts but no file
@@ -390,7 +327,7 @@ def apply(bound: Bound, arguments: dict[str, Any], batch: pa.RecordBatch, ledger
     ledger.moved(bound.label, batch.num_rows, good.num_rows)
     good = _typed(good, bound.step.adds(bound.params, batch.schema), bound.label)
     for field in good.schema:
-        if pa.types.is_floating(field.type) and field.name not in batch.schema.names and pc.any(pc.is_nan(good.column(field.name))).as_py():
+        if pa.types.is_floating(field.type) and pc.any(pc.is_nan(good.column(field.name))).as_py():
             raise DataError(
                 bound.label, f"column {field.name} holds NaN", got="NaN", expected="a number or NULL", mend="the step must give NULL where there is no value"
             )

@@ -1,6 +1,7 @@
 """MosaicML shards: one folder a stream, written from sorted rows and listed by the manifest. The corpus package's door to `streaming`."""
 
 import itertools
+import json
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -105,7 +106,11 @@ def _write_stream(stream: str, parts: Iterator[pa.RecordBatch], folder: Path) ->
     with disk_errors(where), _writer()(columns=columns, out=str(where), size_limit=SHARD_BYTES) as writer:
         for batch in (first, *parts):
             for row in _rows(batch, columns):
-                writer.write(row)
+                try:
+                    writer.write(row)
+                except ValueError as error:  # an empty list, above all
+                    mend = "drop such rows with `keep`"
+                    raise DataError(f"stream {stream}", "a row cannot be written", got=str(error), expected="no empty list", mend=mend) from error
                 counted.append((1, len(row["tokens"]) if "tokens" in row else 0))
     return list(_describe(where, folder, counted, constants))
 
@@ -124,8 +129,6 @@ def _rows(batch: pa.RecordBatch, columns: dict[str, str]) -> Iterator[dict[str, 
 
 
 def _describe(where: Path, folder: Path, counted: list[tuple[int, int]], constants: dict[str, Any]) -> Iterator[File]:
-    import json
-
     start = 0
     for shard in json.loads((where / "index.json").read_bytes())["shards"]:
         path = where / shard["raw_data"]["basename"]
@@ -157,7 +160,7 @@ def read(folder: Path, stream: str) -> Iterator[dict[str, Any]]:
     """The rows of one stream as dictionaries of numpy arrays, strings and integers, in the order of the shards.
 
     Raises:
-        DataError: the stream is not in the manifest, or its index names files outside.
+        DataError: the stream is not in the manifest, or its index names what it may not.
     """
     _writer()
     from streaming.base.format.mds.reader import MDSReader
@@ -166,13 +169,32 @@ def read(folder: Path, stream: str) -> Iterator[dict[str, Any]]:
     if not index.is_file():
         known = sorted({f.name.rsplit("/", 1)[0] for f in manifest.load(folder).files})
         raise DataError(str(folder), f"no stream `{stream}`", got=stream, expected=", ".join(known[:5]), mend="`dolma sql` on view `shards` lists the streams")
-    import json
-
-    where = index.parent
-    for shard in json.loads(index.read_bytes())["shards"]:
-        safe_join(where, shard["raw_data"]["basename"])
-        if "pkl" in shard["column_encodings"]:
-            raise DataError(str(index), "the index names pickled columns", got="pkl", expected="plain encodings", mend="do not use this dataset")
-        reader = MDSReader.from_json(str(where), None, shard)
+    for shard in _index(index):
+        reader = MDSReader.from_json(str(index.parent), None, shard)
         for n in range(len(reader)):
             yield reader[n]
+
+
+def _index(path: Path) -> list[dict[str, Any]]:
+    """The shards of an index, whose every field that decides what is opened and how it is decoded was checked: it may come from somebody else."""
+    place = f"{path}: shards"
+    try:
+        shards = json.loads(path.read_bytes())["shards"]
+        for number, shard in enumerate(shards):
+            place = f"{path}: shards[{number}]"
+            raw = shard["raw_data"]
+            file = (path.parent / raw["basename"]).resolve()
+            if file.parent != path.parent.resolve() or not file.is_file():
+                raise _refused(f"{place}.raw_data.basename", raw["basename"], "a file beside the index")
+            if raw["bytes"] != file.stat().st_size:
+                raise _refused(f"{place}.raw_data.bytes", raw["bytes"], file.stat().st_size)
+            odd = [kind for kind in shard["column_encodings"] if kind not in ("str", "int") and kind.removeprefix("ndarray:") not in NUMBERS.values()]
+            if odd:
+                raise _refused(f"{place}.column_encodings", odd[0], "strings, integers, arrays of integers; never a pickle")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _refused(place, f"{type(error).__name__}: {error}", "an index of MDS shards") from error
+    return shards
+
+
+def _refused(field: str, got: object, expected: object) -> DataError:
+    return DataError(field, "the index cannot be trusted", got=got, expected=expected, mend="do not use this dataset, or make it again")

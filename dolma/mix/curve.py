@@ -74,11 +74,11 @@ def solve(tokens: np.ndarray, target: float, *, cap: float = 7.0, throwaway: flo
     """
     tokens = np.asarray(tokens, np.float64)
     total = tokens.sum()
-    if target < 0 or not np.isfinite(target) or (tokens < 0).any() or not 0 <= throwaway < 1:
+    if not (0 <= target < np.inf and (tokens >= 0).all() and np.isfinite(total) and 0 <= throwaway < 1):  # NaN fails each of these
         raise ConfigError(
             where,
             "a curve needs tokens and a target that are not negative",
-            got=f"target {target}, throwaway {throwaway}",
+            got=f"target {target}, {total} tokens, least {min(tokens, default=0)}, throwaway {throwaway}",
             expected="finite, >= 0",
             mend="mend the plan",
         )

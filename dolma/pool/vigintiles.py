@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from dolma.core import manifest
-from dolma.core.errors import ConfigError
+from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import append
 from dolma.core.step import Asset, reduce_step, step
 
 CUTS = {"source": pa.string(), "topic": pa.string(), "vigintile": pa.int32(), "edge": pa.float64(), "tokens": pa.int64()}
 
 
-@reduce_step(needs=("source", "topic", "quality", "n_tokens"), out=CUTS)
+@reduce_step(needs=("source", "topic", "quality", "n_tokens"), out=CUTS, version=2)
 def plan_vigintiles(batches: Iterator[pa.RecordBatch], *, folder: Path, num_buckets: int = 20, split: str | None = "train") -> pa.Table:
     """The lowest quality of each bucket of each (source, topic), and the tokens in it.
 
@@ -25,8 +25,10 @@ def plan_vigintiles(batches: Iterator[pa.RecordBatch], *, folder: Path, num_buck
     Args:
         num_buckets: a divisor of 20; small pools need fewer.
         split: documents of this `split` count; NULL: all.
+    Raises:
+        DataError: a quality is NaN: it would lie above the best.
     """
-    if 20 % num_buckets:
+    if num_buckets < 1 or 20 % num_buckets:
         raise ConfigError(
             "plan_vigintiles", "buckets must divide the 20 vigintiles", got=num_buckets, expected="1, 2, 4, 5, 10 or 20", mend="choose one of these"
         )
@@ -43,15 +45,18 @@ def plan_vigintiles(batches: Iterator[pa.RecordBatch], *, folder: Path, num_buck
 
 
 def _by_topic(batch: pa.RecordBatch, split: str | None) -> Iterator[tuple[str, str, np.ndarray]]:
-    keep = np.asarray(batch.column("quality").is_valid())
+    keep = np.array(batch.column("quality").is_valid())
+    quality = batch.column("quality").to_numpy(zero_copy_only=False).astype(np.float64)  # NULL becomes NaN here, and is not kept
+    if np.isnan(quality[keep]).any():
+        raise DataError("plan_vigintiles: quality", "a measured column holds NaN", got="NaN", expected="a number or NULL", mend="mend the step before")
     if split is not None and "split" in batch.schema.names:
         keep &= np.asarray(batch.column("split").to_pylist(), object) == split
-    quality = batch.column("quality").to_numpy(zero_copy_only=False).astype(np.float64)
     tokens = batch.column("n_tokens").to_numpy(zero_copy_only=False).astype(np.float64)
-    names = np.array([f"{s}\0{t or ''}" for s, t in zip(batch.column("source").to_pylist(), batch.column("topic").to_pylist(), strict=True)], object)
-    for name in sorted(set(names[keep])):
-        rows = keep & (names == name)
-        source, topic = name.split("\0")
+    pairs = list(zip(batch.column("source").to_pylist(), (t or "" for t in batch.column("topic").to_pylist()), strict=True))
+    places: dict[tuple[str, str], list[int]] = {}
+    for row in np.flatnonzero(keep).tolist():
+        places.setdefault(pairs[row], []).append(row)
+    for (source, topic), rows in places.items():
         yield source, topic, np.stack([quality[rows], tokens[rows]], axis=1)
 
 
@@ -75,7 +80,8 @@ def cut(rows: np.ndarray, num_buckets: int) -> list[tuple[int, float, int]]:
 
 
 @lru_cache(4)
-def _cuts(path: str) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+def _cuts(path: str, fingerprint: str) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """The edges in `path`, once a process for each `fingerprint`: a process may see the dataset made anew."""
     made: dict[tuple[str, str], list[tuple[float, int]]] = {}
     for row in manifest.read(path).to_pylist():
         made.setdefault((row["source"], row["topic"]), []).append((row["edge"], row["vigintile"]))
@@ -85,7 +91,7 @@ def _cuts(path: str) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
 @step(needs=("source", "topic", "quality"), adds={"vigintile": pa.int32()})
 def tag_vigintile(batch: pa.RecordBatch, *, cuts: Asset) -> pa.RecordBatch:
     """The vigintile of each document by the edges of its (source, topic): 1 worst to 20 best, 0 where it has no quality or no edges."""
-    edges = _cuts(cuts)
+    edges = _cuts(cuts, manifest.load(Path(cuts)).fingerprint)
     out = np.zeros(batch.num_rows, np.int32)
     values = batch.column("quality").to_numpy(zero_copy_only=False).astype(np.float64)
     pairs = list(zip(batch.column("source").to_pylist(), (t or "" for t in batch.column("topic").to_pylist()), strict=True))

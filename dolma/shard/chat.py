@@ -90,11 +90,17 @@ def encode_pair(batch: pa.RecordBatch, *, tokenizer: Asset, length: int) -> pa.R
     return append(batch, columns).drop_columns(["prompt"])
 
 
-@step(needs=("prompt",), adds={"prompt": TOKENS}, facts=_pair_facts)
+@step(needs=("prompt",), adds={"prompt": TOKENS}, facts=_pair_facts, version=2)
 def encode_prompt(batch: pa.RecordBatch, *, tokenizer: Asset, length: int) -> pa.RecordBatch:
-    """Prompt tokens up to where the assistant begins; `length` is the most that prompt and answer may take together (a fact for the trainer)."""
+    """Prompt tokens up to where the assistant begins; one that leaves no room for an answer is quarantined.
+
+    Args:
+        length: the most tokens that prompt and answer may take together (a fact for the trainer).
+    """
     found = tokenizers.load(tokenizer)
-    return append(batch, {"prompt": _lists([encode_prompt_text(found, text) for text in batch.column("prompt").to_pylist()], TOKENS)})
+    made = [encode_prompt_text(found, text) for text in batch.column("prompt").to_pylist()]
+    long = [f"{len(tokens):,} tokens leave no room below {length:,}" if len(tokens) >= length else None for tokens in made]
+    return append(batch, {"prompt": _lists(made, TOKENS), "_error": pa.array(long, pa.string())})
 
 
 def _encoded(batch: pa.RecordBatch, path: str, name: str) -> list[tuple[list[int], list[int]]]:

@@ -25,7 +25,7 @@ def train_tokenizer(batches: Iterator[pa.RecordBatch], *, folder: Path, vocab_si
     texts: list[str] = []
     left = max_bytes
     for batch in batches:
-        for text in batch.column("text").to_pylist() if left > 0 else ():
+        for text in batch.column("text").drop_null().to_pylist() if left > 0 else ():
             if left <= 0:
                 break
             texts.append(text)

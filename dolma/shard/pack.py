@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dolma.core.step import Asset, group_step
 from dolma.text import tokenizer as tokenizers
@@ -104,7 +105,7 @@ def _pack_cell(cell: pa.RecordBatch, length: int, eos: int, pad: int, method: st
 def _with_eos(lists: pa.LargeListArray, eos: int, add: bool) -> tuple[np.ndarray, np.ndarray]:
     """The tokens of all documents in one array, each followed by `eos`, and where each ends."""
     flat = lists.flatten().to_numpy(zero_copy_only=False)
-    ends = np.cumsum(np.asarray(pa.compute.list_value_length(lists).to_numpy(zero_copy_only=False), np.int64))
+    ends = np.cumsum(np.asarray(pc.list_value_length(lists).to_numpy(zero_copy_only=False), np.int64))
     if not add:
         return flat, ends
     return np.insert(flat, ends, np.uint32(eos)), ends + np.arange(1, len(ends) + 1)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from dolma.core.errors import ConfigError
 from dolma.core.schema import keys
 from dolma.core.step import reader
 
@@ -41,6 +42,9 @@ def document(rng: random.Random, facts: int, fillers: tuple[int, int]) -> str:
 @reader(out=FACT)
 def facts(path: str | None, *, file: str, count: int, seed: int, facts: int, fillers: tuple[int, int]) -> Iterator[pa.RecordBatch]:
     """`count` documents with `facts` codes told at the start and asked for after `fillers` (least, most) sentences of filler."""
+    if not 1 <= facts <= len(NAMES) or not 0 <= fillers[0] <= fillers[1]:
+        expected = f"1 to {len(NAMES)} facts, and least <= most fillers"
+        raise ConfigError("facts", "no such documents can be made", got=f"{facts} facts, fillers {fillers}", expected=expected, mend="mend the numbers")
     rng = random.Random(f"facts-{seed}")
     texts = [document(rng, facts, fillers) for _ in range(count)]
     ids = pa.array([f"facts-{seed}-{n:06d}" for n in range(count)], pa.string())

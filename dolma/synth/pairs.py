@@ -4,21 +4,25 @@ Easy contrasts teach nothing (absolute preference starts near .97 on them), so m
 """
 
 import random
+import re
 
 import pyarrow as pa
 
 from dolma.core.schema import append
 from dolma.core.step import step
 
+NUMBER = re.compile(r"-?[0-9]+")
 SPOILS = ("answer", "answer", "answer", "step", "step", "form")  # how often each way is taken
 
 
 def _wrong(rng: random.Random, text: str) -> str:
     """`text` with its last number moved by 1 or 2, or two of its words swapped, or one letter changed: never `text` itself."""
     words = text.split(" ")
-    spots = [n for n, word in enumerate(words) if word.lstrip("-").isdigit()]
+    spots = [n for n, word in enumerate(words) if NUMBER.fullmatch(word)]
     if spots and (len(words) == 1 or rng.random() < 0.7):
-        words[spots[-1]] = str(max(int(words[spots[-1]]) + rng.choice((-2, -1, 1, 2)), 0))
+        number = int(words[spots[-1]])
+        # never below 0, which would give itself away; never the same number in other digits, which a verifier takes for right
+        words[spots[-1]] = str(rng.choice([moved for by in (-2, -1, 1, 2) if (moved := max(number + by, 0)) != number]))
     elif len(set(words)) > 1:
         a, b = rng.sample(range(len(words)), 2)
         words[a], words[b] = words[b], words[a]
@@ -39,7 +43,7 @@ def spoil(solution: str, answer: str, rng: random.Random) -> tuple[str, str]:
     return solution, _wrong(rng, answer)
 
 
-@step(needs=("key", "solution", "answer"), adds={"bad_solution": pa.large_string(), "bad_answer": pa.string()})
+@step(needs=("key", "solution", "answer"), adds={"bad_solution": pa.large_string(), "bad_answer": pa.string()}, version=2)
 def spoil_answer(batch: pa.RecordBatch, *, seed: int = 0) -> pa.RecordBatch:
     """A spoiled working and answer beside the right ones; the fault is chosen by the row's key and `seed`."""
     rows = zip(*(batch.column(name).to_pylist() for name in ("key", "solution", "answer")), strict=True)

@@ -125,14 +125,16 @@ def problems(
     Args:
         count: rows.
         seed: of the choice; the same seed gives the same rows.
-        kinds: relative frequency of each kind.
+        kinds: relative frequency of each kind, over 0.
         split: `train` or `heldout`; no prompt is on both sides.
         largest: largest operand of the arithmetic kinds.
         distinct: no prompt twice (fails loudly when there are not enough).
     """
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown or not kinds:
-        raise ConfigError("problems", f"unknown kinds {unknown}", got=", ".join(kinds), expected=", ".join(KINDS), mend="name kinds that exist")
+    wrong = sorted(kind for kind, weight in kinds.items() if kind not in KINDS or weight <= 0)
+    if wrong or not kinds:
+        raise ConfigError(
+            "problems: kinds", f"unknown kinds, or without weight: {wrong}", got=kinds, expected=", ".join(KINDS), mend="name kinds that exist, each over 0"
+        )
     rng = random.Random(f"{seed}-{split}")
     seen: set[str] = set()
     rows: list[dict[str, str]] = []

@@ -1,10 +1,12 @@
 """fastText: train a classifier on labelled text, apply one to Arrow text. The one door to the package, and to its faults.
 
 Text is made comparable first: lower case, punctuation set apart by blanks, white space collapsed. `m.f.predict` with the packed label list avoids the
-NumPy 2 fault of the Python wrapper's single `predict`.
+NumPy 2 fault of the Python wrapper's single `predict`. With one thread the library sets only the first tenth of its matrix and leaves in the rest what
+the memory held before: models differ from run to run, or meet NaN. So memory is handed out zeroed while it trains.
 """
 
 import contextlib
+import ctypes
 import os
 import re
 import tempfile
@@ -17,6 +19,7 @@ from dolma.core.errors import DataError, EnvironmentFault
 
 PUNCTUATION = re.compile(r"([^\w\s])")
 LABEL = "__label__"
+PERTURB = -6  # M_PERTURB of glibc's mallopt: new memory is filled with the complement of this byte
 
 
 def _library() -> Any:
@@ -30,21 +33,28 @@ def _library() -> Any:
 
 
 def normalise(text: str) -> str:
-    """One line: lower case, punctuation set apart, white space collapsed."""
-    return " ".join(PUNCTUATION.sub(r" \1 ", text.lower()).split())
+    """One line: lower case, punctuation set apart, white space collapsed; a word that the library would take for a label loses its mark."""
+    return " ".join(PUNCTUATION.sub(r" \1 ", text.lower().replace(LABEL, " label ")).split())
 
 
 def train(texts: Sequence[str], labels: Sequence[str], path: Path, *, lr: float, epochs: int, word_ngrams: int, dim: int, buckets: int, seed: int) -> None:
-    """Fit a supervised classifier and write it to `path`; one thread and a seed, so the same data give the same model."""
+    """Fit a supervised classifier and write it to `path`; one thread and a seed, so the same data give the same model.
+
+    Raises:
+        DataError: the training diverged.
+    """
     library = _library()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "train.txt"
         file.write_text("".join(f"{LABEL}{label.replace(' ', '_')} {normalise(text)}\n" for text, label in zip(texts, labels, strict=True)), encoding="utf-8")
-        with _silent():
-            model = library.train_supervised(
-                str(file), lr=lr, epoch=epochs, wordNgrams=word_ngrams, dim=dim, bucket=buckets, minCount=1, thread=1, seed=seed, verbose=0
-            )
-            model.save_model(str(path))
+        try:
+            with _silent(), _zeroed():
+                model = library.train_supervised(
+                    str(file), lr=lr, epoch=epochs, wordNgrams=word_ngrams, dim=dim, bucket=buckets, minCount=1, thread=1, seed=seed, verbose=0
+                )
+                model.save_model(str(path))
+        except RuntimeError as error:
+            raise DataError(str(path.name), "the training diverged", got=str(error), expected="finite weights", mend="lower `lr`") from error
 
 
 @lru_cache(4)
@@ -78,16 +88,36 @@ class Classifier:
             yield found[0] if found else None
 
     def score(self, texts: Iterable[str | None], label: str) -> Iterator[float | None]:
-        """The probability of `label`; None for a text without words."""
+        """The probability of `label`; None for a text without words.
+
+        Raises:
+            DataError: the model does not know `label`.
+        """
+        if label not in self.labels:
+            raise DataError("classifier", f"no class `{label}`", got=", ".join(self.labels), expected=label, mend="name a class that the model was trained on")
         for text in texts:
             found = self._predict(text, len(self.labels))
-            yield dict(found).get(label, 0.0) if found else None
+            yield dict(found)[label] if found else None
 
     def _predict(self, text: str | None, count: int) -> list[tuple[str, float]]:
         line = normalise(text or "")
         if not line:
             return []
         return [(label.removeprefix(LABEL), min(max(float(p), 0.0), 1.0)) for p, label in self.model.f.predict(f"{line}\n", count, 0.0, "strict")]
+
+
+@contextlib.contextmanager
+def _zeroed() -> Iterator[None]:
+    """Let glibc fill new memory with zeros; another C library has no such switch and stays as it is."""
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is None:
+        yield
+        return
+    set_option(PERTURB, 0xFF)
+    try:
+        yield
+    finally:
+        set_option(PERTURB, 0)
 
 
 @contextlib.contextmanager
