@@ -1,78 +1,65 @@
-"""Heuristic measures of web pages: our two passes against datatrove's four filters, as whole processes that read and write files."""
+"""Heuristic measures of pages: our two passes against the four filters of DataTrove's FineWeb recipe."""
 
-import gzip
-import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-ROW = {
-    "name": "heuristics/datatrove",
-    "peer": "datatrove",
-    "unit": "CPU s",
-    "venv": ["datatrove>=0.9,<0.10", "xxhash<4", "spacy>=3.8", "nltk>=3.9", "orjson"],
-    "note": "same gzip JSONL in; ours: 27 measures of every page to Parquet; theirs: GopherRepetition, GopherQuality, C4Quality, FineWebQuality with "
-    "defaults (spaCy words), kept pages to gzip JSONL. A page that one filter drops does not reach the next: theirs does less work on it.",
-}
-COPIES = 2  # of the text of the kit (2 x 15 MB): enough work to stand out from the start of a process
+from benchmarks import corpus
+from benchmarks.pair import Pair
+from benchmarks.peers import DATATROVE
 
 
-def prepare(folder: Path) -> None:
-    """Write the input of both: gold texts of the kit's pages and its clean web texts, as gzip JSONL."""
-    import os
-
-    kit = Path(os.environ.get("DOLMA_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    (folder / "in").mkdir(parents=True, exist_ok=True)
-    texts: list[str] = []
-    for name, field in (("web/pages_gold.jsonl.gz", "gold_text"), ("web/clean_web_text.jsonl.gz", "text")):
-        with gzip.open(kit / name, "rt", encoding="utf-8") as lines:
-            texts += [text for line in lines if (text := json.loads(line)[field])]
-    with gzip.open(folder / "in" / "pages.jsonl.gz", "wt", encoding="utf-8", compresslevel=1) as out:
-        for copy in range(COPIES):
-            for k, text in enumerate(texts):
-                out.write(json.dumps({"id": f"{copy}-{k}", "text": text}, ensure_ascii=False) + "\n")
-
-
-def ours(folder: Path) -> None:
-    """Read, measure all pages, write Parquet."""
-    import orjson
+def prepare(folder: Path, size: int) -> str:
+    """The same texts as JSON lines for the peer and as Parquet for ours."""
     import pyarrow as pa
+    import pyarrow.json as pj
+
+    from dolma.io import tables
+
+    described = corpus.write(folder, size)
+    schema = pa.schema([("id", pa.string()), ("text", pa.large_string())])
+    options = pj.ParseOptions(explicit_schema=schema)
+    table = pj.read_json(folder / "texts" / "texts.jsonl", read_options=pj.ReadOptions(block_size=1 << 26), parse_options=options)
+    tables.write(table.to_batches(), schema, folder / "texts.parquet", "texts.parquet")
+    return described
+
+
+def ours(inputs: Path, out: Path) -> None:
+    """All measures of every page, as columns beside the text."""
     import pyarrow.parquet as pq
 
     from dolma.filter.heuristics import tag_heuristics
     from dolma.filter.repetition import tag_repetition
+    from dolma.io import tables
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        with gzip.open(folder / "in" / "pages.jsonl.gz", "rb") as lines:
-            rows: list[dict[str, str]] = []
-            for line in lines:
-                rows.append(orjson.loads(line))
-                if len(rows) == 1024:
-                    yield pa.RecordBatch.from_pylist(rows, schema=schema)
-                    rows = []
-            yield pa.RecordBatch.from_pylist(rows, schema=schema)
-
-    schema = pa.schema([("id", pa.string()), ("text", pa.large_string())])
-    measured = (tag_repetition(tag_heuristics(batch)) for batch in batches())
+    pages = pq.ParquetFile(inputs / "texts.parquet").iter_batches(batch_size=1024)
+    measured = (tag_repetition(tag_heuristics(batch)) for batch in pages)
     first = next(measured)
-    with pq.ParquetWriter(folder / "ours.parquet", first.schema, compression="zstd") as writer:
-        writer.write_batch(first)
-        for batch in measured:
-            writer.write_batch(batch)
+    tables.write([first], first.schema, out / "00000.parquet", "00000.parquet")
+    for number, batch in enumerate(measured, 1):
+        tables.write([batch], first.schema, out / f"{number:05d}.parquet", f"{number:05d}.parquet")
 
 
-def theirs(folder: Path) -> None:
-    """The four filters one after another, as in FineWeb's script."""
-    from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter  # pyright: ignore
-    from datatrove.pipeline.readers import JsonlReader  # pyright: ignore
-    from datatrove.pipeline.writers import JsonlWriter  # pyright: ignore
+def theirs(inputs: Path, out: Path) -> None:
+    """The filters one after another, in the order of DataTrove's examples/fineweb.py."""
+    from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+    from datatrove.pipeline.readers import JsonlReader
+    from datatrove.pipeline.writers import JsonlWriter
 
-    flow = iter(JsonlReader(str(folder / "in")).run())
-    for step in (GopherRepetitionFilter(), GopherQualityFilter(), C4QualityFilter(), FineWebQualityFilter(), JsonlWriter(str(folder / "theirs"))):
+    flow = JsonlReader(str(inputs / "texts")).run()
+    for step in (GopherRepetitionFilter(), GopherQualityFilter(), C4QualityFilter(), FineWebQualityFilter(), JsonlWriter(str(out), compression=None)):
         flow = step.run(flow, 0, 1)
     for _ in flow:
         pass
 
 
-if __name__ == "__main__":
-    {"ours": ours, "theirs": theirs}[sys.argv[1]](Path(sys.argv[2]))
+PAIR = Pair(
+    name="heuristics/datatrove",
+    peer=DATATROVE,
+    ours=ours,
+    theirs=theirs,
+    prepare=prepare,
+    size=10_000_000,
+    note="Ours: tag_heuristics and tag_repetition, all measures of every page, Parquet to Parquet. Theirs: the filters GopherRepetition, GopherQuality, "
+    "C4Quality and FineWebQuality with their defaults (spaCy's words), JSON lines to JSON lines, no compression, no executor, in an environment without torch. "
+    "A page that one filter drops does not reach the next, so theirs does less work on it; theirs decides and edits (C4's lines), ours measures and decides "
+    "nothing.",
+)

@@ -202,7 +202,7 @@ def _cells(root: Path, big: bool) -> None:
     dataset(root, "mix/pretrain", pa.Table.from_pylist(mix), kind="mix", recipe={"input": "shard/pool"}, inputs=_inputs(["shard/pool"]))
     for name, rates in {"midtrain": (0.6, 1.0, 3, 6, 0.4), "longctx": (0.5, 4, 1, 1, 1)}.items():
         rate = dict(zip(SOURCES, rates, strict=True))
-        rows = [{**row, "repeats": rate[row["stream"].split("/")[1]]} for row in mix]
+        rows = [_share(file, rate[file.extra["source"]]) for file in files]
         dataset(root, f"mix/{name}", pa.Table.from_pylist(rows), kind="mix", recipe={"input": "shard/pool"}, inputs=_inputs(["shard/pool"]))
 
 
@@ -213,7 +213,8 @@ def _stream(source: str, topic: str, vigintile: int, rows: int) -> File:
 
 
 def _share(file: File, repeats: float) -> dict[str, Any]:
-    return {"dataset": "shard/pool", "stream": file.name.rpartition("/")[0], "repeats": repeats, "sequences": file.rows, "tokens": file.tokens}
+    served = int(file.rows * repeats)
+    return {"dataset": "shard/pool", "stream": file.name.rpartition("/")[0], "repeats": repeats, "sequences": served, "tokens": served * 256}
 
 
 def _row(metric: str, slice: str, before: float | None, after: float, n: int, chance: float | None = None) -> dict[str, Any]:

@@ -38,9 +38,14 @@ class Feed:
     carried: Any = None
 
 
-def build(plan: Plan, tokenizer: Tokenizer, model: Olmo3, processes: int) -> Feed:
-    """The feed of a stage for one of `processes`; `model` holds the initial weights (DPO takes its reference from them, RLVR draws rollouts from it)."""
-    objective, each = plan.stage.objective, plan.sequences // processes
+def build(plan: Plan, tokenizer: Tokenizer, model: Olmo3, place: tuple[int, int]) -> Feed:
+    """The feed of a stage for one process.
+
+    Args:
+        model: holds the initial weights: DPO takes its reference from them, RLVR draws rollouts from it.
+        place: the rank of this process, and how many there are.
+    """
+    objective, each = plan.stage.objective, plan.sequences // place[1]
     rows = data.open_rows(plan.source, batch=each, seed=plan.stage.data.seed)
     match objective:
         case Lm():
@@ -55,7 +60,7 @@ def build(plan: Plan, tokenizer: Tokenizer, model: Olmo3, processes: int) -> Fee
 
             return Feed(_loader(rows, each, pairs), lambda m, b: dpo.loss(m, b, objective), lambda b: len(b["index"]), rows)
         case Rlvr():
-            return _rollouts(plan, objective, tokenizer, model, rows, each)
+            return _rollouts(plan, objective, tokenizer, model, rows, each, place)
 
 
 def _loader(rows: Any, batch: int, collate: Callable[[list[dict[str, Any]]], Batch]) -> DataLoader[Any]:
@@ -73,15 +78,12 @@ def _reference(rows: Any, model: nn.Module, batch: int, pad: int) -> Tensor:
     return table
 
 
-def _rollouts(plan: Plan, objective: Rlvr, tokenizer: Tokenizer, model: Olmo3, rows: Any, each: int) -> Feed:
-    from composer.utils import dist
-
+def _rollouts(plan: Plan, objective: Rlvr, tokenizer: Tokenizer, model: Olmo3, rows: Any, each: int, place: tuple[int, int]) -> Feed:
     from training.objectives import rlvr
     from training.rl.rollout import Rollouts
 
     prompts = [rows[i] for i in range(rows.num_samples)]
     dtype = torch.bfloat16 if plan.stage.precision == "bf16" else None
-    place = dist.get_global_rank(), dist.get_world_size()
     rollouts = Rollouts(model, prompts, tokenizer, objective, each=each, seed=plan.stage.seed, dtype=dtype, place=place)
 
     def loss(policy: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Any]]:

@@ -131,7 +131,7 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
     optimizer = optim.adamw(model, stage.optim)
     if isinstance(stage.model.init, Init) and "optimizer" in stage.model.init.load:
         checkpoint.fill_moments(optimizer, model, checkpoint.folders(plan.root / stage.model.init.run)[-1])
-    fed = feed.build(plan, tokenizer, model, dist.get_world_size())
+    fed = feed.build(plan, tokenizer, model, (dist.get_global_rank(), dist.get_world_size()))
     write_atomic(plan.folder / RESUME / "shared_memory", data.shared_memory(fed.rows).encode())
     seen, said = {"tokens": 0}, dict[str, Any]()
     wrapped = _wrap(model, fed, seen, said, torch.bfloat16 if stage.precision == "bf16" else None)
@@ -142,7 +142,8 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
     def counted(batch: feed.Batch) -> dict[str, int]:
         return {"total": feed.tokens(batch), "loss_generating": max(fed.weight(batch), 1)}
 
-    micro = min(stage.batch.micro or plan.sequences, plan.sequences // dist.get_world_size())
+    each = plan.sequences // dist.get_world_size() * (stage.objective.group if stage.objective.kind == "rlvr" else 1)
+    micro = min(stage.batch.micro or each, each)
     trainer = Trainer(
         model=wrapped,
         train_dataloader=DataSpec(fed.batches, get_num_tokens_in_batch=counted),
@@ -154,7 +155,7 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
         seed=stage.seed,
         device=device,
         precision="fp32",
-        device_train_microbatch_size=micro if stage.objective.kind != "rlvr" else None,
+        device_train_microbatch_size=micro,
         accumulate_train_batch_on_tokens=True,
         spin_dataloaders=stage.objective.kind != "rlvr",  # rollouts go on from their own state: to skip some would mean to generate them
         callbacks=[

@@ -23,6 +23,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def version(path: Path | str) -> tuple[int, ...]:
+    """What tells a file from the one that stood at its path before: for what a process keeps of it in memory, since workers of Spark outlive a run."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` so that `path` either has all of it or does not change: temporary name, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from dolma.core.config import Strict
+from dolma.core.files import version
 from dolma.core.manifest import File, canonical
 from dolma.core.recipe import Compiled, Recipe, compile
 
@@ -86,9 +87,13 @@ def load_steps() -> None:
             importlib.import_module(f"dolma.{station}.{module.name}")
 
 
-@lru_cache(2)
 def load(path: str) -> tuple[Plan, Compiled]:
-    """The plan at `path` and its compiled recipe, once a process."""
+    """The plan at `path` and its compiled recipe, read once a process and attempt: workers of Spark and of a notebook outlive a run."""
+    return _load(path, version(path))
+
+
+@lru_cache(2)
+def _load(path: str, written: tuple[int, ...]) -> tuple[Plan, Compiled]:
     load_steps()
     plan = Plan.model_validate(json.loads(Path(path).read_bytes()))
     schemas = {name: unpack(text) for name, text in plan.schemas.items()}

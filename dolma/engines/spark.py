@@ -43,11 +43,11 @@ def java_version() -> int | None:
     return int(quoted[1].split(".")[0]) if len(quoted) > 1 and quoted[1].split(".")[0].isdigit() else None
 
 
-def session(workers: int = 2) -> "SparkSession":
-    """The running session (spark-submit's), or a local one with `workers` cores.
+def active() -> "SparkSession | None":
+    """The session that is running in this process, if any.
 
     Raises:
-        EnvironmentFault: no PySpark, no Java, or one that is too old.
+        EnvironmentFault: no PySpark.
     """
     try:
         from pyspark.sql import SparkSession
@@ -55,8 +55,19 @@ def session(workers: int = 2) -> "SparkSession":
         raise EnvironmentFault(
             "engine spark", "PySpark is not installed", got="no package pyspark", expected="4.1 or newer", mend="pip install 'dolma-flow[spark]'"
         ) from error
-    if (active := SparkSession.getActiveSession()) is not None:
-        return active
+    return SparkSession.getActiveSession()
+
+
+def session(workers: int = 2) -> "SparkSession":
+    """The running session, one as spark-submit configures it, or a local one with `workers` cores.
+
+    Raises:
+        EnvironmentFault: no PySpark, no Java, or one that is too old.
+    """
+    if (running := active()) is not None:
+        return running
+    from pyspark.sql import SparkSession
+
     if "PYSPARK_GATEWAY_PORT" not in os.environ and (java_version() or 0) < JAVA:
         raise EnvironmentFault(
             "engine spark",
@@ -105,6 +116,7 @@ class Spark:
 
     def __init__(self, env: Env) -> None:
         self.env = env
+        self.own = active() is None
         self.session = session(env.workers)
 
     def run(self, path: Path, kind: str, indices: Sequence[int], attempt: str) -> Iterator[Result]:
@@ -144,11 +156,9 @@ class Spark:
                 yield index, plans_error(error)
 
     def close(self) -> None:
-        """The session stays for the caller; `stop` ends it."""
-
-    def stop(self) -> None:
-        """End the session and the JVM that it started, leaving no process."""
-        stop(self.session)
+        """End the session that this engine began; one that was there before stays."""
+        if self.own:
+            stop(self.session)
 
 
 def stop(running: "SparkSession") -> None:

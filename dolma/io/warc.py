@@ -237,7 +237,7 @@ def _checked(record: Any, member: _Member, file: str, source: str, cap: int) -> 
     if member.damage:
         return None
     if plain or not member.ended:
-        raise _truncated(file, offset, f"{len(block)} bytes of the last record", f"Content-Length {promised}")
+        raise _truncated(file, offset, f"{len(block)} bytes of the last record", f"Content-Length {promised}" if promised else "its header and its end")
     return _failed(file, offset, source, f"record has {len(block)} bytes, its header says {promised}")
 
 

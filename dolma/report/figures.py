@@ -117,14 +117,15 @@ def _mix_names(known: dict[str, Manifest]) -> list[str]:
 
 
 def _mix(root: Path, name: str, known: dict[str, Manifest]) -> Mix:
-    source_of = {(d, c.stream): c.source for d, m in known.items() if m.format == "mds" for c in stats.cells(m)}
+    cells = {(d, c.stream): c for d, m in known.items() if m.format == "mds" for c in stats.cells(m)}
     available: dict[str, int] = defaultdict(int)
     served: dict[str, float] = defaultdict(float)
     repeats: dict[str, float] = {}
     for row in manifests.read(root / name).to_pylist():
-        source = source_of.get((row["dataset"], row["stream"]), "unknown")
-        available[source] += row["tokens"]
-        served[source] += row["tokens"] * row["repeats"]
+        cell = cells.get((row["dataset"], row["stream"]))
+        source = cell.source if cell else "unknown"
+        available[source] += cell.tokens if cell else 0
+        served[source] += row["tokens"]  # a mix counts what it serves
         repeats[row["stream"]] = row["repeats"]
     return Mix(name.removeprefix("mix/"), dict(sorted(available.items())), dict(sorted(served.items())), repeats)
 

@@ -35,7 +35,6 @@ def train_tokenizer(batches: Iterator[pa.RecordBatch], *, folder: Path, vocab_si
     part = texts[:500]
     tokens = sum(len(ids) for ids in made.encode_batch(part))
     size = sum(len(text.encode()) for text in part)
-    tokenizers.load.cache_clear()  # it is read from this working folder, which is about to move
     return pa.table({"name": ["vocab_size", "bytes_per_token"], "value": pa.array([float(made.vocab_size), size / max(tokens, 1)], pa.float64())})
 
 

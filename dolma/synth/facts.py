@@ -1,13 +1,14 @@
-"""Long documents whose last lines ask for facts told at their start: training text for recall beyond the old context.
+"""Long documents whose last line asks for facts told in their first: training text for recall beyond the old context.
 
-    The code of amber is 7. ... filler sentences ... The code of amber is 7.
+    Codes: K7, B3, X0. ... filler sentences ... Codes: X0, K7, B3.
 
-Facts are told in the first lines, then filler follows, then each fact is asked for again in the same words, so that the digit can only be known
-from far away. Held-out evaluation uses the same words with other seeds.
+Each letter has one digit, told once and asked for once, in another order, so that the digit can only be known from far away. A letter and a digit are one
+token each: what is trained and measured is the distance, not the spelling. Held-out evaluation uses other seeds.
 """
 
 import random
 from collections.abc import Iterator
+from string import ascii_uppercase
 
 import pyarrow as pa
 
@@ -16,9 +17,7 @@ from dolma.core.schema import keys
 from dolma.core.step import reader
 
 FACT = {"id": pa.string(), "key": pa.int64(), "source": pa.string(), "text": pa.large_string()}
-NAMES = (
-    "amber birch cedar delta ember flint grove harbor iris jade kelp lemon maple north olive pearl quartz river stone tulip umber violet willow zephyr".split()
-)
+NAMES = ascii_uppercase
 SUBJECTS = "The wind,A small boat,The old clock,A grey cat,The long road,A quiet garden,The red door,A tall tree,The cold water,A paper lamp".split(",")
 VERBS = "moves past,stands near,waits for,turns to,looks over,comes from,leads to,rests by".split(",")
 OBJECTS = "the hill,the station,a low wall,the market,an empty field,the bridge,a narrow street,the harbour".split(",")
@@ -32,14 +31,16 @@ def sentence(rng: random.Random) -> str:
 def document(rng: random.Random, facts: int, fillers: tuple[int, int]) -> str:
     """Facts, filler, and the same facts asked for again, in another order."""
     told = [(name, rng.randint(0, 9)) for name in rng.sample(NAMES, facts)]
-    lines = [f"The code of {name} is {digit}." for name, digit in told]
-    lines += [sentence(rng) for _ in range(rng.randint(*fillers))]
-    rng.shuffle(told)
-    lines += [f"The code of {name} is {digit}." for name, digit in told]
-    return " ".join(lines)
+    filler = [sentence(rng) for _ in range(rng.randint(*fillers))]
+    asked = rng.sample(told, len(told))
+    return " ".join([_codes(told), *filler, _codes(asked)])
 
 
-@reader(out=FACT)
+def _codes(pairs: list[tuple[str, int]]) -> str:
+    return f"Codes: {', '.join(f'{name}{digit}' for name, digit in pairs)}."
+
+
+@reader(out=FACT, version=2)
 def facts(path: str | None, *, file: str, count: int, seed: int, facts: int, fillers: tuple[int, int]) -> Iterator[pa.RecordBatch]:
     """`count` documents with `facts` codes told at the start and asked for after `fillers` (least, most) sentences of filler."""
     if not 1 <= facts <= len(NAMES) or not 0 <= fillers[0] <= fillers[1]:

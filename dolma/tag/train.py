@@ -59,7 +59,6 @@ def train_classifier(
     found = fasttext.load(str(model))
     test = np.flatnonzero(out)
     guesses = [guess[0] if guess else "" for guess in found.best(texts[n] for n in test)]
-    fasttext.load.cache_clear()  # it is read from this working folder, which is about to move
     return _card([labels[n].replace(" ", "_") for n in test], guesses, len(kept))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dolma.core.errors import DataError, EnvironmentFault
+from dolma.core.files import version
 
 PUNCTUATION = re.compile(r"([^\w\s])")
 LABEL = "__label__"
@@ -57,13 +58,17 @@ def train(texts: Sequence[str], labels: Sequence[str], path: Path, *, lr: float,
             raise DataError(str(path.name), "the training diverged", got=str(error), expected="finite weights", mend="lower `lr`") from error
 
 
-@lru_cache(4)
 def load(path: str) -> "Classifier":
-    """The classifier in `path`, once a process.
+    """The classifier in `path`, read once a process while the file stays the same.
 
     Raises:
         DataError: no such file, or not a fastText model.
     """
+    return _load(path, *version(path))
+
+
+@lru_cache(4)
+def _load(path: str, *version: int) -> "Classifier":
     try:
         with _silent():
             model = _library().load_model(path)

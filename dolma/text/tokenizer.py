@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dolma.core.errors import DataError, EnvironmentFault
-from dolma.core.files import sha256
+from dolma.core.files import sha256, version
 
 EOS, PAD, START, END = "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (EOS, PAD, START, END, "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")  # spec of the flow: eos and pad, chat turns, infilling
@@ -85,13 +85,17 @@ class Tokenizer:
         return self.model.decode(list(ids), skip_special_tokens=False)
 
 
-@lru_cache(4)
 def load(path: str) -> Tokenizer:
-    """The tokenizer in `path`, once a process.
+    """The tokenizer in `path`, read once a process while the file stays the same.
 
     Raises:
         DataError: no such file, a damaged one, or one without the end-of-text and padding tokens.
     """
+    return _load(path, *version(path))
+
+
+@lru_cache(4)
+def _load(path: str, *version: int) -> Tokenizer:
     library = _library()
     try:
         model = library.Tokenizer.from_file(path)

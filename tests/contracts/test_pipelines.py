@@ -1,6 +1,9 @@
 """Every YAML of the flow compiles, every step is used, and the way of the data stands in pipelines/README.md."""
 
 import itertools
+import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -43,9 +46,44 @@ def test_envs_are_valid() -> None:
         read_yaml(path, Env)
 
 
-def test_the_flow_is_told_one_line_a_recipe(graph: Graph) -> None:
+def test_the_flow_is_told_one_line_a_recipe_in_its_order(graph: Graph) -> None:
+    lines = re.findall(r"^- `([^`]+)`: \S", (PIPELINES / "README.md").read_text(), re.MULTILINE)
+    envs = [f"env/{path.stem}" for path in (PIPELINES / "env").glob("*.yaml")]
+    assert sorted(lines) == sorted([*graph.files, *envs])
+    assert not [(need, name) for name in graph.files for need in graph.needs(name) if lines.index(need) > lines.index(name)]
+
+
+def test_the_readme_names_every_key_of_an_env() -> None:
     text = (PIPELINES / "README.md").read_text()
-    assert not [name for name in graph.files if f"`{name}`" not in text]
+    assert not [key for key in Env.model_fields if f"`{key}`" not in text]
+
+
+JOB = PIPELINES / "jobs" / "spark.sh"
+
+
+def submitted(folder: Path, *arguments: str) -> list[str]:
+    """What the job script gives to spark-submit, by a stand-in that says it."""
+    submit = folder / "spark-submit"
+    submit.write_text('#!/bin/bash\nprintf "%s\\n" "$PYTHONPATH" "$@"\n')
+    submit.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "PYSPARK_PYTHON": str(folder / "python")}
+    done = subprocess.run(["bash", str(JOB), *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_the_spark_job_runs_the_command_line_with_the_options_of_each(tmp_path: Path) -> None:
+    path, *given = submitted(tmp_path, "--master", "yarn", "--num-executors", "4", "--", "pool/unique", "--env", "my env.yaml")
+    program = given.index(str(ROOT / "dolma" / "cli.py"))
+    assert path == str(ROOT) and (ROOT / "dolma" / "cli.py").read_text().rstrip().endswith("sys.exit(main())")
+    assert given[program + 1 :] == ["run", "--env", "spark", "pool/unique", "--env", "my env.yaml"]
+    assert given[program - 4 : program] == ["--master", "yarn", "--num-executors", "4"] and "local[*]" not in given
+    assert f"spark.executorEnv.PYTHONPATH={ROOT}" in given
+
+
+def test_the_spark_job_runs_on_one_machine_without_options(tmp_path: Path) -> None:
+    _, *given = submitted(tmp_path, "pool/unique")
+    assert given[given.index("--master") + 1] == "local[*]"
+    assert given[-4:] == ["run", "--env", "spark", "pool/unique"]
 
 
 def test_every_step_and_parameter_has_words(graph: Graph) -> None:

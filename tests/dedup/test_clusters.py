@@ -34,7 +34,7 @@ def plain(edges: list[tuple[int, int]], keys: list[int]) -> list[tuple[int, int,
     return [(node, keys[node], firsts[node], len(sets[node]), keys[node] == firsts[node]) for node in sorted(sets)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(EDGES, st.randoms(use_true_random=False), st.integers(1, 9))
 def test_clusters_equal_plain_python_and_depend_on_the_set_of_edges_only(edges: list[tuple[int, int]], random, size: int) -> None:
     keys = random.sample(range(1 << 62), NODES)
@@ -45,7 +45,7 @@ def test_clusters_equal_plain_python_and_depend_on_the_set_of_edges_only(edges: 
     assert clustered(other, keys, size).equals(made)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(EDGES, st.randoms(use_true_random=False))
 def test_the_same_documents_survive_when_the_rows_lie_in_another_order(edges: list[tuple[int, int]], random) -> None:
     keys = random.sample(range(1 << 62), NODES)

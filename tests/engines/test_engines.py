@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from dolma import cli
 from dolma.core import manifest
 from dolma.core.errors import DataError, DolmaError, EnvironmentFault, Partial
 from dolma.runner import Run, lock
 from tests.engines.flow import RECIPES, write_env, write_raw, write_recipes
+from tests.messages import parts
 
 ROOT = Path(__file__).parents[2]
 
@@ -212,12 +214,15 @@ def test_a_dataset_is_a_data_frame_and_back(place: Path, reference: dict[str, by
     assert manifest.read(tmp_path / "out").num_rows == made.rows
 
 
-def test_no_java_says_how_to_get_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_java_says_how_to_get_one(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyspark")
     from pyspark.sql import SparkSession
 
     monkeypatch.setattr(SparkSession, "getActiveSession", classmethod(lambda cls: None))
     monkeypatch.setenv("JAVA_HOME", "/nowhere")
-    with pytest.raises(EnvironmentFault) as error:
-        Run(write_env(place, "nojava", engine="spark"), place / "pipelines").run(["."])
-    assert error.value.code == 4 and "Java none" in str(error.value) and "mend: install" in str(error.value)
+    env = write_env(place, "nojava", engine="spark")
+    assert cli.main(["run", "source/read", "--env", str(env), "--pipelines", str(place / "pipelines")]) == 4
+    said = parts(capsys.readouterr().err)
+    assert (said["where"], said["got"], said["expected"]) == ("engine spark", "Java none", "17 or newer")
+    assert "openjdk-17" in said["mend"] and "engine: datatrove" in said["mend"]
+    assert not (place / "build/nojava").exists()

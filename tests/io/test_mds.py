@@ -38,7 +38,7 @@ def rows(stream: str, count: int, first: int = 0) -> list[dict[str, Any]]:
     source, topic, vigintile = stream.split("/")
     return [
         {
-            "stream": stream, "source": source, "topic": topic, "vigintile": int(vigintile), "tokens": [n, n + 1, 2**32 - 1][: n % 3 + 1],
+            "stream": stream, "source": source, "topic": topic, "vigintile": int(vigintile), "tokens": ([n, 2**32 - 1] * 6)[: n % 11 + 1],
             "doc_keys": [n, -(2**63)], "loss_mask": [1, 0], "id": f"d\u00e9{n}", "n": n,
         }
         for n in range(first, first + count)
@@ -107,6 +107,8 @@ def test_bytes_do_not_depend_on_batches_nor_on_shard_borders(tmp_path: Path, mon
     assert made[0] == made[1] == made[2] and len(made[0]) > 3
     assert [file.rows for file in made[0]][-1] == 0 and sum(file.rows for file in made[0]) == 60  # the index comes last and holds no row
     assert [plain(row) for row in mds.read(tmp_path / "13/shard/x", "web/a/3")] == inside(stream)
+    left = iter(len(row["tokens"]) for row in stream)
+    assert [file.tokens for file in made[0]] == [sum(next(left) for _ in range(file.rows)) for file in made[0]]
 
 
 def test_rows_of_a_stream_that_do_not_stand_together_are_refused(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def quadrature(x: float, p: float, growth: float) -> float:
     return float(end / 2 * (weights * 8 * s ** (8 * p + 7) * np.exp(growth * s**8)).sum())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.floats(0.001, 1), st.floats(0.01, 2), st.floats(0, 20))
 def test_closed_form_equals_quadrature(x: float, p: float, growth: float) -> None:
     assert integral(np.array(x), p, growth) == pytest.approx(quadrature(x, p, growth), rel=1e-11)
@@ -102,7 +102,7 @@ def most(tokens: list[int], cap: float, throwaway: float, name: str) -> float:
     return float(str(error.value.expected).removeprefix("at most ").replace(",", ""))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(PLAN)
 def test_any_feasible_target_is_met_under_the_cap_by_a_rising_curve(plan: tuple[list[int], float, str, float, float]) -> None:
     sizes, part, name, cap, throwaway = plan

@@ -59,11 +59,13 @@ def test_a_source_that_is_not_named_or_has_share_zero_is_there_and_gets_nothing(
     assert len(made) == len(POOL) and repeats(made, source="web") == [0.0] * 10 and repeats(made, source="math") == [0.0] * 2
 
 
-def test_with_a_curve_each_topic_is_that_of_the_curve_in_any_order_of_rows() -> None:
-    settings = {"topics": {"art": 0.7, "law": 0.3}, "upsampling": CURVE}
+@pytest.mark.parametrize("curve", [CURVE, Upsampling(params="A"), Upsampling(params="B", throwaway=0.2), Upsampling(cap=3.5, throwaway=0.0)])
+def test_with_a_curve_each_topic_is_that_of_the_curve_in_any_order_of_rows(curve: Upsampling) -> None:
+    settings = {"topics": {"art": 0.7, "law": 0.3}, "upsampling": curve}
     made = planned(POOL, WEB, {"web": 1.0}, **settings)
-    assert repeats(made, topic="art") == solve(np.full(5, 40.0), 0.7 * 500).rates.tolist()
-    assert repeats(made, topic="law") == solve(np.full(5, 60.0), 0.3 * 500).rates.tolist()
+    named = {"cap": curve.cap, "throwaway": curve.throwaway, "params": SETS[curve.params]}
+    assert repeats(made, topic="art") == solve(np.full(5, 40.0), 0.7 * 500, **named).rates.tolist()
+    assert repeats(made, topic="law") == solve(np.full(5, 60.0), 0.3 * 500, **named).rates.tolist()
     assert planned(POOL[::-1], WEB, {"web": 1.0}, size=3, **settings) == made[::-1]
 
 

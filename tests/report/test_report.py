@@ -49,6 +49,15 @@ def test_every_section_has_its_figures(page: Path) -> None:
     assert "minhash/datatrove" in text
 
 
+def test_a_mix_shows_what_it_serves_of_what_there_is(root: Path) -> None:
+    figures = collect(root)
+    mix = next(one for one in figures.mixes if one.name == "midtrain")
+    for source, rate in {"web": 0.6, "pdf": 1.0, "code": 3, "math": 6, "wiki": 0.4}.items():
+        cells = [cell for cell in figures.cells if cell.source == source]
+        assert mix.available[source] == sum(cell.tokens for cell in cells)
+        assert mix.served[source] == sum(int(cell.sequences * rate) * 256 for cell in cells)
+
+
 def test_the_page_refers_to_nothing_outside_itself(page: Path) -> None:
     text = page.read_text()
     assert "default-src &#x27;none&#x27;" in text or "default-src 'none'" in text

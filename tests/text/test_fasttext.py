@@ -22,7 +22,6 @@ def texts(label: str, count: int, seed: int) -> list[str]:
 def train(path: Path, extra: tuple[str, str] | None = None, word_ngrams: int = 1, **settings: float) -> fasttext.Classifier:
     rows = [(text, label) for label in WORDS for text in texts(label, 60, 1)] + ([extra] if extra else [])
     fasttext.train([t for t, _ in rows], [n for _, n in rows], path, word_ngrams=word_ngrams, buckets=1000, **{**SETTINGS, **settings})  # type: ignore[arg-type]
-    fasttext.load.cache_clear()
     return fasttext.load(str(path))
 
 

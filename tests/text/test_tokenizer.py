@@ -79,3 +79,10 @@ def test_a_tokenizer_without_an_end_of_text_is_refused(tokenizer: str, tmp_path:
     with pytest.raises(DataError, match="lacks special tokens") as error:
         tokenizers.load(str(tmp_path / "t"))
     assert error.value.expected == tokenizers.EOS
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    for texts in (["aa bb"] * 50, ["cc dd"] * 50):
+        tokenizers.train(texts, 280, tmp_path / "t")
+        model = tokenizers.load(str(tmp_path / "t"))
+        assert len(model.encode(texts[0][:2])) == 1 and tokenizers.load(str(tmp_path / "t")) is model

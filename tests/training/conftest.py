@@ -3,7 +3,7 @@
 import os
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ PACKED = {"tokens": "ndarray:uint32", "doc_lens": "ndarray:int32", "doc_keys": "
 PAIRS = {name: f"ndarray:{kind}" for side in ("chosen", "rejected") for name, kind in ((side, "uint32"), (f"{side}_mask", "uint8"))}
 
 
-def write_dataset(root: Path, name: str, streams: dict[str, list[dict[str, np.ndarray]]], columns: dict[str, str], facts: dict[str, object]) -> None:
+def write_dataset(root: Path, name: str, streams: Mapping[str, Sequence[Mapping[str, object]]], columns: dict[str, str], facts: dict[str, object]) -> None:
     """MDS shards with a manifest."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -75,6 +75,14 @@ def _pairs(stream: random.Random, count: int) -> list[dict[str, np.ndarray]]:
     return rows
 
 
+def _prompts(path: Path) -> list[dict[str, object]]:
+    from training.tokens import Tokenizer
+
+    tokenizer = Tokenizer.load(path)
+    texts = [f"Copy: {'abcdefgh'[i % 8]} {'stuvwxyz'[i % 7]}" for i in range(40)]
+    return [{"prompt": np.array(tokenizer.chat(text), np.uint32), "verifier": "exact", "truth": text.removeprefix("Copy: ")} for text in texts]
+
+
 def make_root(root: Path) -> Path:
     """The whole small flow below `root`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -91,6 +99,8 @@ def make_root(root: Path) -> Path:
     stream = random.Random(3)
     write_dataset(root, "shard/pool", {"web/a/1": _packed(stream, 90), "web/b/2": _packed(stream, 50), "code/all/0": _packed(stream, 40)}, PACKED, facts)
     write_dataset(root, "shard/dpo", {"pairs": _pairs(stream, 48)}, PAIRS, facts)
+    columns = {"prompt": "ndarray:uint32", "verifier": "str", "truth": "str"}
+    write_dataset(root, "shard/rlvr", {"prompts": _prompts(path)}, columns, {**facts, "sequence_tokens": 48})
     rates = {"web/a/1": 1.0, "web/b/2": 2.5, "code/all/0": 0.5}
     rows: list[dict[str, object]] = [{"dataset": "shard/pool", "stream": name, "repeats": rate, "sequences": 0, "tokens": 0} for name, rate in rates.items()]
     write_table(root, "mix/pretrain", "mix", rows)

@@ -140,6 +140,32 @@ def test_the_next_stage_takes_weights_and_moments_and_starts_its_own_schedule(ow
     torch.testing.assert_close(average.last(parent, 1)["lm_head.weight"], checkpoint.weights(folders[2])["lm_head.weight"])
 
 
+def test_killed_rollouts_go_on_with_the_same_prompts_answers_and_rewards(own_root: Path, tmp_path: Path) -> None:
+    assert main(["run", str(_stage(tmp_path, "pretrain", length={"duration": "4ba", "save_every": "4ba"})), "--root", str(own_root)]) == 0
+    path = _stage(
+        tmp_path,
+        "rlvr",
+        data={"manifest": "shard/rlvr"},
+        model={"init": {"run": "train/pretrain", "load": ["weights"]}},
+        objective={"kind": "rlvr", "group": 4, "max_new": 8, "minibatches": 2, "reward": "random"},
+        batch={"sequences": 3},
+        length={"duration": "120ba", "save_every": "15ba"},  # an odd number of updates: a batch of the round waits in the checkpoint
+    )
+    _finish(_start(path, own_root, "--out", "train/whole"))
+    process = _start(path, own_root, "--out", "train/killed")
+    log = own_root / "train/killed/run.jsonl"
+    while process.poll() is None and (not log.is_file() or log.read_bytes().count(b"\n") < 40):
+        time.sleep(0.005)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "resumes after update" in _finish(_start(path, own_root, "--out", "train/killed"))
+    whole, killed = own_root / "train/whole", own_root / "train/killed"
+    assert _logged(whole) == _logged(killed) and len(_logged(whole)) == 120
+    assert _weights(whole) == _weights(killed)
+    assert all(0 <= line["reward"] <= 1 and line["informative"] > 0.3 for line in _logged(whole))
+
+
 def test_it_runs_below_composers_launcher(own_root: Path, tmp_path: Path) -> None:
     path = _stage(tmp_path, "pretrain", length={"duration": "4ba", "save_every": "2ba"})
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -12,7 +12,7 @@ from training.evaluate.figure import Figure
 from training.model import Olmo3
 from training.tokens import Tokenizer
 
-FACT = re.compile(r"The code of (\w+) is (\d)\.")
+FACT = re.compile(r"\b([A-Z])([0-9])\b")
 CHANCE = 0.1  # the facts are single digits
 
 

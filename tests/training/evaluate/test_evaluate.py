@@ -74,23 +74,22 @@ def test_all_sources_as_one_slice_and_a_limit_on_each(own_root: Path, table: Tab
 
 
 class Oracle(nn.Module):
-    """Knows the next token of one sequence, or of those with an even number of tokens before it."""
+    """Knows every next token but one kind."""
 
-    def __init__(self, config: ModelConfig, half: bool = False) -> None:
+    def __init__(self, config: ModelConfig, blind: int = -1) -> None:
         super().__init__()
-        self.config, self.half = config, half
+        self.config, self.blind = config, blind
 
     def forward(self, tokens: Tensor) -> Tensor:
         logits = torch.zeros(*tokens.shape, self.config.vocab)
         logits[:, :-1].scatter_(-1, tokens[:, 1:, None], 9.0)
-        if self.half:
-            logits[:, 1::2] = 0
+        if self.blind >= 0:
+            logits[..., self.blind] = -1.0
         return logits
 
 
 def _fact_text(filler: int) -> str:
-    told = "The code of amber is 7. The code of birch is 3."
-    return f"{told} {'The cat sat on the mat. ' * filler}The code of birch is 3. The code of amber is 7."
+    return f"Codes: K7, B3. {'The cat sat on the mat. ' * filler}Codes: B3, K7."
 
 
 def test_facts_are_found_with_their_distance(tokenizer: Tokenizer) -> None:
@@ -103,10 +102,9 @@ def test_recall_counts_only_what_was_told_long_before(own_root: Path, table: Tab
     table(own_root, "facts", "document", [{"key": i, "text": _fact_text(filler)} for i, filler in enumerate((1, 30, 40))])
     config = ModelConfig(vocab=tokenizer.vocab, d=16, layers=2, heads=2, kv_heads=2, ffn=24, window=8, context=2048)
     settings = Recall(kind="recall", data="facts", beyond=100)
-    for oracle, value in ((Oracle(config), 1.0), (Oracle(config, half=True), None)):
-        (one,) = long_context.evaluate(settings, oracle, tokenizer, own_root)  # pyright: ignore
-        assert one.n == 4 and one.chance == 0.1
-        assert one.value == value if value is not None else one.value < 1
+    for blind, value in ((-1, 1.0), (tokenizer.encode("7")[0], 0.5)):
+        (one,) = long_context.evaluate(settings, Oracle(config, blind), tokenizer, own_root)  # pyright: ignore
+        assert (one.n, one.chance, one.value) == (4, 0.1, value)
     with pytest.raises(DataError, match="no fact"):
         long_context.evaluate(Recall(kind="recall", data="facts", beyond=5000), Oracle(config), tokenizer, own_root)  # pyright: ignore
 

@@ -1,0 +1,8 @@
+"""Peers that more than one pair names; a peer of one pair is declared in the pair's file."""
+
+from benchmarks.pair import Peer
+
+# Without torch: spaCy imports it where it is installed, 4 CPU s that DataTrove's text steps do not need. xxhash 4 breaks MinHash of DataTrove 0.9.
+DATATROVE = Peer(
+    "datatrove", packages=("datatrove==0.9.*", "xxhash<4", "spacy==3.8.*", "nltk>=3.9", "regex", "tldextract", "tokenizers", "orjson"), absent=("torch",)
+)
