@@ -278,7 +278,9 @@ def _map(frame: "DataFrame", fn: Any, schema: Any) -> "DataFrame":
     from pyspark.util import PythonEvalType
 
     call = UserDefinedFunction(fn, returnType=schema, name=fn.__name__, evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF)
-    return DataFrame(frame._jdf.mapInArrow(call(*[frame[name] for name in frame.columns])._jc, False, None), frame.sparkSession)
+    column: Any = call(*[frame[name] for name in frame.columns])
+    java: Any = frame._jdf
+    return DataFrame(java.mapInArrow(column._jc, False, None), frame.sparkSession)
 
 
 def _spark_type(schema: pa.Schema) -> Any:

@@ -1,5 +1,6 @@
 """Whatever goes wrong, `dolma` ends with the right code and says where, what, got versus expected, and the mend; and nothing is lost on the way."""
 
+import errno
 import os
 import shutil
 import signal
@@ -167,6 +168,18 @@ def test_a_full_disk(one: Path, tmp_path: Path, small_disk: Path, capsys: pytest
     assert dolma("run", "source/web/filter", env=write_env(one, "full", root=str(small_disk))) == 0
     datasets = (WEB, "source/web/filter")
     assert manifests(tmp_path, "disk", datasets) == manifests(one, "one", datasets)
+
+
+def test_a_full_disk_where_none_can_be_mounted(one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    env = write_env(one, "full", root=str(tmp_path / "root"))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        assert dolma("run", WEB, env=env) == 4
+    assert "No space left" in parts(capsys.readouterr().err)["what"]
+    assert not manifest.exists(tmp_path / "root" / WEB)
 
 
 def test_a_stage_that_fails_can_be_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
