@@ -164,7 +164,7 @@ class BitsPerByte(Strict):
 
 
 class Recall(Strict):
-    """Share of facts told early in a document that are predicted right when it asks for them at its end."""
+    """Share of facts that are predicted right when a document asks for them long after it told them."""
 
     kind: Literal["recall"]
     data: str = Field(description="documents of the step `facts`")

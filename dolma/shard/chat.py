@@ -8,16 +8,13 @@ parts themselves and never from re-tokenising a whole whose pieces may merge.
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from dolma.core.schema import append
 from dolma.core.step import Asset, step
-from dolma.shard.encode import TOKENS
+from dolma.shard.encode import MASK, TOKENS, lists
 from dolma.text import tokenizer as tokenizers
 from dolma.text.tokenizer import END, START, Tokenizer
-
-MASK = pa.large_list(pa.uint8())
 
 
 def response(solution: str, answer: str) -> str:
@@ -60,8 +57,8 @@ def encode_chat(batch: pa.RecordBatch, *, tokenizer: Asset, length: int) -> pa.R
     long = [f"{len(t):,} tokens, over {length:,}" if len(t) > length else None for t, _ in made]
     counts = pa.array([len(t) for t, _ in made], pa.int32())
     columns = {
-        "tokens": _lists([t for t, _ in made], TOKENS),
-        "loss_mask": _lists([m for _, m in made], MASK),
+        "tokens": lists([t for t, _ in made], TOKENS),
+        "loss_mask": lists([m for _, m in made], MASK),
         "n_tokens": counts,
         "_error": pa.array(long, pa.string()),
     }
@@ -85,8 +82,8 @@ def encode_pair(batch: pa.RecordBatch, *, tokenizer: Asset, length: int) -> pa.R
         errors.append("chosen and rejected are the same" if good == bad else f"{longest:,} tokens, over {length:,}" if longest > length else None)
     columns: dict[str, pa.Array] = {"_error": pa.array(errors, pa.string())}
     for name, made in sides.items():
-        columns[name] = _lists([t for t, _ in made], TOKENS)
-        columns[f"{name}_mask"] = _lists([m for _, m in made], MASK)
+        columns[name] = lists([t for t, _ in made], TOKENS)
+        columns[f"{name}_mask"] = lists([m for _, m in made], MASK)
     return append(batch, columns).drop_columns(["prompt"])
 
 
@@ -100,7 +97,7 @@ def encode_prompt(batch: pa.RecordBatch, *, tokenizer: Asset, length: int) -> pa
     found = tokenizers.load(tokenizer)
     made = [encode_prompt_text(found, text) for text in batch.column("prompt").to_pylist()]
     long = [f"{len(tokens):,} tokens leave no room below {length:,}" if len(tokens) >= length else None for tokens in made]
-    return append(batch, {"prompt": _lists(made, TOKENS), "_error": pa.array(long, pa.string())})
+    return append(batch, {"prompt": lists(made, TOKENS), "_error": pa.array(long, pa.string())})
 
 
 def _encoded(batch: pa.RecordBatch, path: str, name: str) -> list[tuple[list[int], list[int]]]:
@@ -110,9 +107,3 @@ def _encoded(batch: pa.RecordBatch, path: str, name: str) -> list[tuple[list[int
         head, tail = encode_prompt_text(tokenizer, prompt), [*tokenizer.encode(text), tokenizer.eos]
         made.append((head + tail, [0] * len(head) + [1] * len(tail)))
     return made
-
-
-def _lists(values: list[list[int]], kind: pa.DataType) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int64)
-    flat = np.fromiter((x for v in values for x in v), np.int64, int(offsets[-1]))
-    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat).cast(kind.value_type))

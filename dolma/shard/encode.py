@@ -1,9 +1,11 @@
 """Text to token ids, the last step before packing, and the tokenizer that the pool trains for it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,6 +14,7 @@ from dolma.core.step import Asset, reduce_step, step
 from dolma.text import tokenizer as tokenizers
 
 TOKENS = pa.large_list(pa.uint32())
+MASK = pa.large_list(pa.uint8())
 
 
 @reduce_step(needs=("text",), out={"name": pa.string(), "value": pa.float64()})
@@ -47,3 +50,29 @@ def encode(batch: pa.RecordBatch, *, tokenizer: Asset) -> pa.RecordBatch:
     """Token ids in place of the text, without an end-of-text token (packing adds it); special tokens that stand in a text stay plain text."""
     tokens = tokenizers.load(tokenizer).encode_column(batch.column("text"))
     return append(without(batch, "text"), {"tokens": tokens, "n_tokens": pc.list_value_length(tokens).cast(pa.int32())})
+
+
+@step(needs=("text",), adds={"tokens": TOKENS, "loss_mask": MASK, "n_tokens": pa.int32()}, removes=("text",), facts=_facts)
+def encode_marked(batch: pa.RecordBatch, *, tokenizer: Asset, pattern: str) -> pa.RecordBatch:
+    """Token ids with an end-of-text token, and a loss mask: 1 on the tokens that lie in the text of `pattern`, 0 on all others.
+
+    Args:
+        pattern: a regular expression; its first group where it has one, else all of a match, is what is learnt.
+    """
+    model, wanted = tokenizers.load(tokenizer), re.compile(pattern)
+    ids, masks = [], []
+    for text in batch.column("text").to_pylist():
+        made, places = model.encode_places(text or "")
+        spans = [match.span(min(wanted.groups, 1)) for match in wanted.finditer(text or "")]
+        ids.append([*made, model.eos])
+        masks.append([*(int(any(a <= first and last <= b for a, b in spans)) for first, last in places), 0])
+    tokens = lists(ids, TOKENS)
+    columns = {"tokens": tokens, "loss_mask": lists(masks, MASK), "n_tokens": pc.list_value_length(tokens).cast(pa.int32())}
+    return append(without(batch, "text"), columns)
+
+
+def lists(values: list[list[int]], kind: pa.DataType) -> pa.Array:
+    """A list column of `kind` from lists of numbers."""
+    offsets = np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int64)
+    flat = np.fromiter((x for v in values for x in v), np.int64, int(offsets[-1]))
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat).cast(kind.value_type))

@@ -69,6 +69,11 @@ class Tokenizer:
         """Token ids of a text; special tokens that stand in it are plain text."""
         return self.model.encode(text, add_special_tokens=False).ids
 
+    def encode_places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text, and the characters (first, one past the last) of each."""
+        made = self.model.encode(text, add_special_tokens=False)
+        return made.ids, made.offsets
+
     def encode_batch(self, texts: Iterable[str]) -> Iterator[list[int]]:
         """Token ids of many texts."""
         return (one.ids for one in self.model.encode_batch_fast(list(texts), add_special_tokens=False))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dolma.shard.encode import encode, train_tokenizer
+from dolma.shard.encode import encode, encode_marked, train_tokenizer
 from dolma.text import tokenizer as tokenizers
 
 
@@ -29,6 +29,15 @@ def test_a_special_token_spelt_in_a_text_stays_text(tokenizer: str) -> None:
     for name in tokenizers.SPECIAL:
         (ids,) = encode(batch(f"before {name} after"), tokenizer=tokenizer).column("tokens").to_pylist()
         assert not set(ids) & set(model.special.values()) and model.decode(ids) == f"before {name} after"
+
+
+@pytest.mark.parametrize(("pattern", "learnt"), [("code is ([0-9])", ["7", "3"]), ("caf\u00e9", ["caf\u00e9"]), ("nowhere", [])])
+def test_only_what_matches_is_learnt(tokenizer: str, pattern: str, learnt: list[str]) -> None:
+    text = "\u6771\u4eac caf\u00e9 The code is 7. 12 cats. The code is 3."
+    model = tokenizers.load(tokenizer)
+    made = encode_marked(batch(text), tokenizer=tokenizer, pattern=pattern).to_pylist()[0]
+    assert model.decode(made["tokens"][:-1]) == text and made["tokens"][-1] == model.eos and len(made["loss_mask"]) == len(made["tokens"]) == made["n_tokens"]
+    assert model.decode(t for t, m in zip(made["tokens"], made["loss_mask"], strict=True) if m) == "".join(learnt)
 
 
 def test_no_rows_give_no_rows(tokenizer: str) -> None:

@@ -1,6 +1,6 @@
 """Recall of facts from beyond the old context: what the long-context stage exists to move."""
 
-import re
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,7 +12,6 @@ from training.evaluate.figure import Figure
 from training.model import Olmo3
 from training.tokens import Tokenizer
 
-FACT = re.compile(r"\b([A-Z])([0-9])\b")
 CHANCE = 0.1  # the facts are single digits
 
 
@@ -37,17 +36,10 @@ def evaluate(settings: Recall, model: Olmo3, tokenizer: Tokenizer, root: Path) -
 
 
 def asked_for(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[tuple[int, int]]]:
-    """Token ids of a document, and for each fact that it asks for: (place of the digit, tokens since it was told)."""
+    """Token ids of a document, and for each time that it asks for its fact: (place of the digit, tokens since the fact stood there before)."""
     ids = tokenizer.encode(text)
     digits = {tokenizer.encode(str(digit))[-1] for digit in range(10)}
     places = [at for at, token in enumerate(ids) if token in digits]
-    names = [match[1] for match in FACT.finditer(text)]
-    if len(places) != len(names):
-        raise DataError("recall", "the digits of a document are not tokens of their own", got=len(places), expected=len(names), mend="split digits")
-    told: dict[str, int] = {}
-    found = []
-    for name, at in zip(names, places, strict=True):
-        if name in told:
-            found.append((at, at - told[name]))
-        told.setdefault(name, at)
-    return ids, found
+    if len(places) != sum(letter.isdigit() for letter in text):
+        raise DataError("recall", "the digits of a document are not tokens of their own", got=len(places), expected="one token each", mend="split digits")
+    return ids, [(at, at - before) for before, at in pairwise(places)]

@@ -22,8 +22,9 @@ def collate(rows: list[dict[str, Any]], settings: Lm, eos: int, pad: int) -> dic
     """
     tokens = np.stack([row["tokens"] for row in rows]).astype(np.int64)
     loss = tokens != pad
-    if "loss_mask" in rows[0]:
-        loss &= np.stack([row["loss_mask"] for row in rows]).astype(bool)
+    for kept, row in zip(loss, rows, strict=True):
+        if "loss_mask" in row:  # a mix may hold streams with a mask and streams without
+            kept &= row["loss_mask"].astype(bool)
     batch = {"tokens": torch.from_numpy(tokens), "index": torch.tensor([row["index"] for row in rows])}
     if settings.doc_mask:
         docs = np.stack([documents(row["tokens"], row.get("doc_lens"), eos) for row in rows])

@@ -49,7 +49,10 @@ def test_bytes_of_tokens_add_up_to_the_bytes_of_the_text(tokenizer: Tokenizer) -
 @pytest.mark.parametrize("beyond", [0, 7])
 def test_bits_per_byte_equal_a_sum_by_hand(own_root: Path, table: Table, model: Olmo3, tokenizer: Tokenizer, beyond: int) -> None:
     _documents(own_root, table)
-    found = {one.slice.partition(",")[0]: one for one in evaluate(BitsPerByte(kind="bits_per_byte", data="pool/heldout", length=16, beyond=beyond), model, tokenizer, own_root)}
+    found = {
+        one.slice.partition(",")[0]: one
+        for one in evaluate(BitsPerByte(kind="bits_per_byte", data="pool/heldout", length=16, beyond=beyond), model, tokenizer, own_root)
+    }
     for source, texts in TEXTS.items():
         bits = size = 0.0
         for text in texts:
@@ -89,22 +92,28 @@ class Oracle(nn.Module):
 
 
 def _fact_text(filler: int) -> str:
-    return f"Codes: K7, B3. {'The cat sat on the mat. ' * filler}Codes: B3, K7."
+    return f"The code is 7. {'The cat sat on the mat. ' * filler}Again, the code is 7. The dog sat on the log. Again, the code is 7."
 
 
 def test_facts_are_found_with_their_distance(tokenizer: Tokenizer) -> None:
     ids, places = asked_for(_fact_text(5), tokenizer)
-    assert [tokenizer.decode([ids[at]]) for at, _ in places] == ["3", "7"]
-    assert places[0][1] == places[1][1] - 2 * (places[1][0] - places[0][0]) > 20
+    assert [tokenizer.decode([ids[at]]) for at, _ in places] == ["7", "7"]
+    gap = [len(tokenizer.encode(text)) for text in (f". {'The cat sat on the mat. ' * 5}Again, the code is ", ". The dog sat on the log. Again, the code is ")]
+    assert [distance for _, distance in places] == [n + 1 for n in gap]
 
 
 def test_recall_counts_only_what_was_told_long_before(own_root: Path, table: Table, tokenizer: Tokenizer) -> None:
-    table(own_root, "facts", "document", [{"key": i, "text": _fact_text(filler)} for i, filler in enumerate((1, 30, 40))])
+    table(
+        own_root,
+        "facts",
+        "document",
+        [{"key": i, "text": _fact_text(filler).replace("7", digit)} for i, (filler, digit) in enumerate([(1, "7"), (30, "7"), (40, "3")])],
+    )
     config = ModelConfig(vocab=tokenizer.vocab, d=16, layers=2, heads=2, kv_heads=2, ffn=24, window=8, context=2048)
     settings = Recall(kind="recall", data="facts", beyond=100)
     for blind, value in ((-1, 1.0), (tokenizer.encode("7")[0], 0.5)):
         (one,) = long_context.evaluate(settings, Oracle(config, blind), tokenizer, own_root)  # pyright: ignore
-        assert (one.n, one.chance, one.value) == (4, 0.1, value)
+        assert (one.n, one.chance, one.value) == (2, 0.1, value)
     with pytest.raises(DataError, match="no fact"):
         long_context.evaluate(Recall(kind="recall", data="facts", beyond=5000), Oracle(config), tokenizer, own_root)  # pyright: ignore
 

@@ -18,7 +18,9 @@ def _answer(tokenizer: Tokenizer, text: str, ended: bool = True) -> Answer:
     return Answer(tokens, [0.0] * len(tokens), ended)
 
 
-@pytest.mark.parametrize(("text", "ended", "value"), [("<think>\n3 + 4 = 7\n</think>\n\n7", True, 10.0), ("7", True, 10.0), ("8", True, 0.0), ("7", False, 0.0)])
+@pytest.mark.parametrize(
+    ("text", "ended", "value"), [("<think>\n3 + 4 = 7\n</think>\n\n7", True, 10.0), ("7", True, 10.0), ("8", True, 0.0), ("7", False, 0.0)]
+)
 def test_verified(root: Path, text: str, ended: bool, value: float) -> None:
     tokenizer = Tokenizer.load(root / "pool/tokenizer/tokenizer.json")
     settings = Rlvr(kind="rlvr", reward_scale=10)
