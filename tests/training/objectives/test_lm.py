@@ -50,6 +50,12 @@ def test_labels_leave_out_padding_masked_tokens_and_first_tokens_of_documents() 
     assert whole["labels"].tolist() == [[6, 0, 7, -100, 0, -100, -100, -100]] and "docs" not in whole
 
 
+def test_streams_with_and_without_a_mask_share_a_batch() -> None:
+    rows = [_row([5, 6, 7, 8]), _row([5, 6, 7, 8], loss_mask=[0, 0, 0, 1])]
+    assert lm.collate(rows, Lm(kind="lm"), 0, 1)["labels"].tolist() == [[6, 7, 8, lm.IGNORE], [lm.IGNORE, lm.IGNORE, 8, lm.IGNORE]]
+    assert lm.collate(rows[::-1], Lm(kind="lm"), 0, 1)["labels"].tolist() == [[lm.IGNORE, lm.IGNORE, 8, lm.IGNORE], [6, 7, 8, lm.IGNORE]]
+
+
 def test_documents_are_counted_at_end_of_text_without_lengths() -> None:
     batch = lm.collate([_row([5, 0, 6, 7, 0, 8])], Lm(kind="lm", doc_mask=True), 0, 1)
     assert batch["docs"].tolist() == [[0, 0, 1, 1, 1, 2]]
