@@ -14,7 +14,7 @@ from typing import Any, Literal
 from dolma.core import counts, manifest
 from dolma.core.config import Env, read_yaml
 from dolma.core.errors import DataError, DolmaError, EnvironmentFault, Errors, Partial
-from dolma.core.files import disk_errors, sha256, write_atomic
+from dolma.core.files import disk_errors, lock, sha256, write_atomic
 from dolma.core.graph import Graph, Stage, stage_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.core.manifest import File, Input, Manifest
@@ -70,7 +70,8 @@ class Run:
             return "missing", "not made yet", made
         there = manifest.load(folder)
         if there.fingerprint == fingerprint:
-            return "fresh", "", made
+            lost = _lost(folder, there)
+            return ("stale", lost, made) if lost else ("fresh", "", made)
         return "stale", _why(there, node, made), made
 
     def plan(self, targets: Iterable[str]) -> list[PlanLine]:
@@ -102,20 +103,21 @@ class Run:
                 if isinstance(plan, Plan):
                     node = self.graph[name]
                     assert isinstance(node, Compiled)
-                    Dataset(plan, node, engine).make()
+                    Dataset(plan, node, engine).make(again=state == "fresh")
                 else:
-                    self._stage(name, plan)
+                    self._stage(name, plan, again=state == "fresh")
                 made += 1
         finally:
             engine.close()
         return made
 
-    def _stage(self, name: str, fingerprint: str) -> None:
+    def _stage(self, name: str, fingerprint: str, again: bool = False) -> None:
         """Run a training stage through Composer's launcher, in a process of its own: this package never imports torch."""
         node = self.graph[name]
         assert isinstance(node, Stage)
         python = self.env.python or sys.executable
         command = [python, "-m", "composer.cli.launcher", "-n", "1", "-m", "training.cli", "run", str(node.file), "--root", str(self.root), "--out", name]
+        command += ["--again"] if again else []
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(self.base), os.environ.get("PYTHONPATH", "")]))}
         try:
             code = subprocess.call(command, env=environment)
@@ -144,15 +146,19 @@ class Dataset:
         self.folder = Path(plan.folder)
         self.attempt = f"{time.time_ns():x}"
 
-    def make(self) -> Manifest:
+    def make(self, again: bool = False) -> Manifest:
         """The manifest of the finished dataset.
 
+        Args:
+            again: do every unit anew, whatever is there.
         Raises:
             DolmaError: units failed, the ledger does not balance, or too much was quarantined. What is done is kept.
         """
         start = time.monotonic()
         with disk_errors(self.folder), lock(self.folder):
             self._assets()
+            if again:
+                shutil.rmtree(self.folder / ".records", ignore_errors=True)
             (self.folder / manifest.NAME).unlink(missing_ok=True)
             path = self.folder / ".work" / "plan.json"
             write_atomic(path, manifest.canonical(self.plan.model_dump()))
@@ -268,16 +274,8 @@ class Dataset:
 
     def _check(self, merged: dict[str, int], files: list[File], aside: list[File]) -> None:
         where = self.plan.dataset
-        counts.check(merged, where)
+        counts.check(merged, where, whole=True)
         label = self.compiled.final.label if self.compiled.final else None
-        if label and merged.get(f"{label}.scattered", 0) != merged.get(f"{label}.gathered", merged.get(f"{label}.scattered", 0)):
-            raise DataError(
-                where,
-                "rows were lost in the shuffle",
-                got=merged[f"{label}.gathered"],
-                expected=merged[f"{label}.scattered"],
-                mend="delete the dataset's folder and run again",
-            )
         last = [numbers["out"] for numbers in counts.steps(merged).values() if "out" in numbers]
         if label is None and last and last[-1] != sum(f.rows for f in files):
             raise DataError(
@@ -297,28 +295,6 @@ class Dataset:
                 expected=f"at most {self.compiled.recipe.quarantine:.1%}",
                 mend=f"read {self.folder}/_quarantine, mend the input, or raise `quarantine` in the recipe",
             )
-
-
-class lock:
-    """One run writes a dataset at a time; a second is refused, and a killed one leaves no lock behind."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / ".lock"
-
-    def __enter__(self) -> None:
-        import fcntl
-
-        self.file = open(self.path, "w")
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise EnvironmentFault(
-                str(self.path.parent), "another run is writing this dataset", got="a lock that is held", expected="none", mend="wait for it, or stop it"
-            ) from error
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
 
 
 def code(compiled: Compiled) -> dict[str, Any]:
@@ -341,6 +317,16 @@ def _commit() -> str | None:
     except OSError:
         return None
     return done.stdout.strip() or None
+
+
+def _lost(folder: Path, there: Manifest) -> str:
+    """The first file of a finished dataset that is missing or has another length."""
+    try:
+        for file in (*there.files, *there.assets, *there.quarantine):
+            manifest.shard(folder, file)
+    except DataError as error:
+        return f"{Path(error.where).name}: {error.got}, expected {error.expected}"
+    return ""
 
 
 def _why(there: Manifest, node: Compiled | Stage, made: Plan | str) -> str:

@@ -13,6 +13,7 @@ import yaml
 from dolma.core import manifest
 from dolma.core.errors import DataError, EnvironmentFault, Errors, Partial
 from dolma.core.graph import stage_fingerprint
+from dolma.engines import worker
 from dolma.publish import publish
 from dolma.runner import Run, plan
 from dolma.verify import verify
@@ -111,9 +112,35 @@ def test_a_change_that_is_taken_back_is_fresh_again_only_by_the_fingerprint(plac
 def test_force_makes_what_is_fresh(place: Path) -> None:
     run(place, "source/read")
     folder = place / "build/env/source/read"
-    before = manifest.load(folder)
+    before, inodes = manifest.load(folder), {path.stat().st_ino for path in folder.glob("*.parquet")}
     assert Run(place / "env.yaml", place / "pipelines").run(["source/read"], force=True) == 1
     assert manifest.load(folder) == before and len((folder / "run.jsonl").read_text().splitlines()) == 2
+    assert {path.stat().st_ino for path in folder.glob("*.parquet")}.isdisjoint(inodes)
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_a_dataset_whose_files_are_not_whole_is_stale_and_mended(place: Path, harm: str) -> None:
+    run(place)
+    shard = next((place / "build/env/pool/short").glob("*.parquet"))
+    whole = shard.read_bytes()
+    shard.unlink() if harm == "gone" else shard.write_bytes(whole[:-1])
+    state, reason = states(place)["pool/short"]
+    assert state == "stale" and shard.name in reason
+    assert run(place) == 1 and shard.read_bytes() == whole
+
+
+def test_what_an_earlier_run_left_of_a_shuffle_is_not_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise DataError("gather", "fails", mend="none: a test")
+
+    with monkeypatch.context() as patched:
+        patched.setitem(worker.PASSES, "gather", fails)
+        with pytest.raises((DataError, Errors)):
+            run(place)
+    assert len(list((place / "build/env/pool/copies/.work/shuffle").glob("*.arrow"))) == 2
+    (place / "raw/part-1.jsonl.gz").unlink()
+    run(place)
+    assert set(states(place).values()) == {("fresh", "")}
 
 
 def test_a_quarantine_over_its_share_is_refused_and_says_where_the_rows_are(place: Path) -> None:
@@ -212,13 +239,13 @@ def test_a_damaged_asset_is_found_before_a_step_reads_it(mixed: Path) -> None:
     run(mixed, "pool/tokenizer")
     path = mixed / "build/env/pool/tokenizer/tokenizer.json"
     whole = path.read_bytes()
-    for content in (whole[:-2], whole.replace(b"one", b"eno", 1)):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match="differs from its manifest") as error:
-            run(mixed, "pool/cells")
-        assert error.value.where == str(path) and not manifest.exists(mixed / "build/env/pool/cells")
-    path.write_bytes(whole)
+    path.write_bytes(whole.replace(b"one", b"eno", 1))
+    with pytest.raises(DataError, match="differs from its manifest") as error:
+        run(mixed, "pool/cells")
+    assert error.value.where == str(path) and not manifest.exists(mixed / "build/env/pool/cells")
+    path.write_bytes(whole[:-2])  # another length is seen without reading it: the tokenizer is made again
     run(mixed, "pool/cells")
+    assert path.read_bytes() == whole
 
 
 def test_an_asset_that_its_dataset_does_not_hold_is_refused(mixed: Path) -> None:

@@ -86,6 +86,9 @@ def fill(model: Olmo3, state: dict[str, Tensor], where: str) -> None:
 
 def fill_moments(optimizer: torch.optim.Optimizer, model: nn.Module, folder: Path) -> None:
     """Put the moments of a checkpoint into a new optimiser; its settings and its learning rate stay its own."""
+    if not (folder / "moments.safetensors").is_file():
+        mend = "`load: [weights]`: an average, and a checkpoint in the middle of a run, have no moments"
+        raise DataError(str(folder), "no optimiser moments there", got="no file", expected="moments.safetensors", mend=mend)
     state = _read(folder / "moments.safetensors")
     for name, p in model.named_parameters():
         if f"{name}.step" in state:

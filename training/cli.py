@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=help_, description=help_)
         made.set_defaults(command=call)
         made.add_argument("--root", type=Path, help="folder of all datasets; of the env when absent")
-        made.add_argument("--env", type=Path, help="env file that names the root")
+        made.add_argument("--env", help="in place of --root: name of a file in pipelines/env, or a YAML file")
         return made
 
     for name, call, help_ in (("run", _run, "Train a stage; does nothing when it is fresh."), ("plan", _plan, "Say what stages would do; writes nothing.")):
@@ -69,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
 def _root(options: argparse.Namespace) -> Path:
     if options.root is None and options.env is None:
         raise ConfigError("dolma-train", "no root given", expected="--root DIR or --env FILE", mend="add one")
-    return options.root.resolve() if options.root is not None else Path(read_yaml(options.env, Env).root).resolve()
+    if options.root is not None:
+        return options.root.resolve()
+    named = Path(options.env)
+    path = (named if named.suffix in (".yaml", ".yml") else Path("pipelines/env") / f"{options.env}.yaml").resolve()
+    base = path.parents[2] if path.parts[-3:-1] == ("pipelines", "env") else Path.cwd()  # a relative root begins at the project
+    return (base / read_yaml(path, Env).root).resolve()
 
 
 def _resolved(options: argparse.Namespace, path: Path) -> Plan:

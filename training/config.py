@@ -30,6 +30,12 @@ class Init(Strict):
     load: list[Literal["weights", "optimizer"]] = ["weights", "optimizer"]
     average: int = Field(default=1, ge=1, description="mean of the last so many checkpoints")
 
+    @model_validator(mode="after")
+    def _fits(self) -> "Init":
+        if "weights" not in self.load or (self.average > 1 and "optimizer" in self.load):
+            raise ValueError("`load` takes the weights, and moments only with `average: 1`: averaged weights have none")
+        return self
+
 
 Size = Literal["demo", "14M", "30M", "60M", "100M", "190M", "370M", "600M", "760M", "1B", "3B", "7B", "13B", "32B"]
 
@@ -67,11 +73,14 @@ class Model(Strict):
 
 
 class Lm(Strict):
-    """Next-token prediction. `doc_mask`: attention stays within a document (long context and SFT)."""
+    """Next-token prediction."""
 
     kind: Literal["lm"]
     z_loss: float = Field(default=0.0, ge=0)
-    doc_mask: bool = False
+    doc_mask: bool = Field(default=False, description="attention stays within a document (long context and SFT)")
+    mean: Literal["tokens", "sequences"] = Field(
+        default="tokens", description="what counts the same: every token, or every sequence however few tokens of it are learnt"
+    )
 
 
 class Dpo(Strict):

@@ -77,6 +77,10 @@ def find(root: Path, name: str, *, hashes: bool = True) -> Source:
     parts, facts = [], dict[str, Any]()
     for dataset, repeats in rates.items():
         inner = manifests.load(root / dataset)
+        planned = {one.name: one.fingerprint for one in manifest.inputs}.get(dataset)
+        if planned is not None and planned != inner.fingerprint:
+            expected, mend = f"fingerprint {planned[:16]}", f"`dolma run {name}` plans it over what is there now"
+            raise DataError(name, f"{dataset} was made anew after this mix was planned", got=inner.fingerprint[:16], expected=expected, mend=mend)
         parts += _streams(root / dataset, inner, repeats, hashes)
         for key in ("sequence_tokens", "tokenizer"):
             if key in facts and facts[key] != inner.facts.get(key):

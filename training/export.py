@@ -33,9 +33,12 @@ def export(run: Path, to: Path, *, at: Path | None = None) -> float:
         the largest difference between a logit here and in transformers.
 
     Raises:
-        DataError: the logits differ; the first layer that differs is named and nothing is written.
+        DataError: `to` exists, or the logits differ; the first layer that differs is named and nothing is written.
         EnvironmentFault: `transformers` is not installed.
     """
+    to = to.resolve()
+    if to.exists():
+        raise DataError(str(to), "there is something already", got="a folder or file", expected="a path that does not exist", mend="name another, or remove it")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         from transformers import Olmo3ForCausalLM
@@ -47,7 +50,6 @@ def export(run: Path, to: Path, *, at: Path | None = None) -> float:
     try:
         _write(half, model, tokenizer, at or checkpoint.folders(run)[-1])
         worst = compare(model, Olmo3ForCausalLM.from_pretrained(half, dtype=torch.float32), prompts(model, tokenizer))
-        shutil.rmtree(to, ignore_errors=True)
         half.rename(to)
     finally:
         shutil.rmtree(half, ignore_errors=True)

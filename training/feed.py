@@ -47,12 +47,14 @@ def build(plan: Plan, tokenizer: Tokenizer, model: Olmo3, place: tuple[int, int]
     """
     objective, each = plan.stage.objective, plan.sequences // place[1]
     rows = data.open_rows(plan.source, batch=each, seed=plan.stage.data.seed)
+    dtype = torch.bfloat16 if plan.stage.precision == "bf16" else None
     match objective:
         case Lm():
             collate = partial(lm.collate, settings=objective, eos=tokenizer.eos, pad=tokenizer.pad)
-            return Feed(_loader(rows, each, collate), lambda m, b: lm.loss(m, b, objective), lm.weight, rows)
+            return Feed(_loader(rows, each, collate), lambda m, b: lm.loss(m, b, objective), lambda b: lm.weight(b, objective), rows)
         case Dpo():
-            table = _reference(rows, model, plan.sequences, tokenizer.pad)
+            with torch.autocast(next(model.parameters()).device.type, dtype=dtype, enabled=dtype is not None):  # as the policy is computed
+                table = _reference(rows, model, plan.sequences, tokenizer.pad)
 
             def pairs(batch: list[dict[str, Any]]) -> Batch:
                 made = dpo.collate(batch, tokenizer.pad)

@@ -10,12 +10,13 @@ import logging
 import os
 import shutil
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError, EnvironmentFault
-from dolma.core.files import sha256, write_atomic
+from dolma.core.files import lock, sha256, write_atomic
 from dolma.core.graph import TRAINING_VERSION
 from dolma.core.log import logger
 from dolma.core.manifest import File, Input, Manifest
@@ -44,22 +45,24 @@ def run(plan: Plan, *, again: bool = False) -> bool:
     if not again and plan.fresh():
         log.info("%s is fresh", plan.name)
         return False
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        data.find(plan.root, plan.stage.data.manifest, hashes=True)  # a changed shard stops the run before it starts
-        _prepare(plan)
-    tokenizer = data.tokenizer(plan.root, plan.stage.data.tokenizer, plan.source)
-    _import_composer()
-    seen = _fit(plan, tokenizer)
-    if int(os.environ.get("RANK", "0")) == 0:
-        _finish(plan, tokenizer, seen)
+    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    with lock(plan.folder) if first else nullcontext():
+        if first:
+            data.find(plan.root, plan.stage.data.manifest, hashes=True)  # a changed shard stops the run before it starts
+            _prepare(plan, again)
+        tokenizer = data.tokenizer(plan.root, plan.stage.data.tokenizer, plan.source)
+        _import_composer()
+        seen = _fit(plan, tokenizer)
+        if int(os.environ.get("RANK", "0")) == 0:
+            _finish(plan, tokenizer, seen)
     return True
 
 
-def _prepare(plan: Plan) -> None:
-    """Make the folder ready: nothing of another fingerprint is left, nor what a killed run left half done."""
+def _prepare(plan: Plan, again: bool) -> None:
+    """Make the folder ready: nothing of another fingerprint is left, nor what a killed run left half done; with `again` nothing at all."""
     resume, mark = plan.folder / RESUME, plan.folder / RESUME / "fingerprint"
     (plan.folder / manifests.NAME).unlink(missing_ok=True)
-    if not mark.is_file() or mark.read_text() != plan.fingerprint:
+    if again or not mark.is_file() or mark.read_text() != plan.fingerprint:
         for name in (RESUME, "checkpoints"):
             shutil.rmtree(plan.folder / name, ignore_errors=True)
         (plan.folder / "run.jsonl").unlink(missing_ok=True)
@@ -172,7 +175,8 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
         save_num_checkpoints_to_keep=1,
         load_progress_bar=False,
     )
-    trainer.fit()
+    if trainer.state.timestamp.batch.value < plan.updates:  # a run killed after its last update has nothing left to train
+        trainer.fit()
     trainer.close()
     if dist.get_global_rank() == 0:
         _evaluate(plan, model.cpu().eval(), tokenizer, "after")

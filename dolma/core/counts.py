@@ -26,14 +26,18 @@ def steps(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
     return dict(sorted(found.items(), key=lambda item: _position(item[0])))
 
 
-def check(counts: Mapping[str, int], where: str) -> None:
+def check(counts: Mapping[str, int], where: str, whole: bool = False) -> None:
     """Refuse a ledger that does not balance, or whose steps do not hand over all rows.
 
+    Args:
+        whole: the counts are those of a whole dataset: both halves of a shuffle are in them.
     Raises:
         DataError: with the step, its numbers and the difference.
     """
     handed: tuple[str, int] | None = None
     for name, numbers in steps(counts).items():
+        if "rows_in" in numbers:
+            _check_last(name, numbers, handed[1] if handed else numbers["rows_in"], where, whole)
         if "in" not in numbers or "out" not in numbers:
             continue
         lost = sum(v for k, v in numbers.items() if k.startswith("dropped.") or k == "quarantined")
@@ -54,6 +58,20 @@ def check(counts: Mapping[str, int], where: str) -> None:
                 mend="nothing was committed; delete the dataset's folder and run again",
             )
         handed = name, numbers["out"]
+
+
+def _check_last(name: str, numbers: Mapping[str, int], given: int, where: str, whole: bool) -> None:
+    """A group or reduce step takes all rows, a shuffle brings all that it took, and packing accounts for every token."""
+    pairs = [("rows did not reach the step", numbers["rows_in"], given)]
+    if whole and "scattered" in numbers:
+        pairs.append(("rows were lost in the shuffle", numbers.get("gathered", 0), numbers["scattered"]))
+    if "tokens_in" in numbers:
+        out = sum(numbers[key] for key in ("tokens_out", "dropped.tail_tokens", "dropped.cut_tokens"))
+        pairs.append(("tokens were lost in packing", out, numbers["tokens_in"] + numbers["eos"]))
+    for what, got, expected in pairs:
+        if got != expected:
+            mend = "nothing was committed; delete the dataset's folder and run again"
+            raise DataError(f"{where}: step {name}", what, got=f"{got:,}", expected=f"{expected:,}", mend=mend)
 
 
 def dropped(counts: Mapping[str, int]) -> dict[str, int]:

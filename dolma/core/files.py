@@ -103,3 +103,25 @@ def safe_join(folder: Path, name: str) -> Path:
     if "\0" in name or os.path.isabs(name) or not path.is_relative_to(os.path.realpath(folder)):
         raise DataError(str(folder), "a file name leaves its folder", got=repr(name), expected="a relative path inside", mend="do not use this dataset")
     return path
+
+
+class lock:
+    """One run writes a dataset at a time; a second is refused, and a killed one leaves no lock behind."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / ".lock"
+
+    def __enter__(self) -> None:
+        import fcntl
+
+        self.file = open(self.path, "w")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise EnvironmentFault(
+                str(self.path.parent), "another run is writing this dataset", got="a lock that is held", expected="none", mend="wait for it, or stop it"
+            ) from error
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()

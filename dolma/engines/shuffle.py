@@ -120,7 +120,8 @@ def part(path: Path, number: int, schema: pa.Schema) -> pa.RecordBatch:
 def gather(plan: Plan, compiled: Compiled, unit: Unit, spill: Path, ledger: "Ledger") -> Iterator[pa.RecordBatch]:
     """The group step's output for one bucket."""
     schema = shuffled_schema(plan, compiled)
-    files = sorted((Path(plan.folder) / ".work" / "shuffle").glob("*.arrow"))
+    units = next(one for one in plan.passes if one.kind == "scatter").units
+    files = [Path(plan.folder) / ".work" / "shuffle" / f"{unit.name}.arrow" for unit in units]  # never what lies there: an earlier run may have left more
     reader = pa.RecordBatchReader.from_batches(schema, (part(path, unit.bucket, schema) for path in files))
     return grouped(plan, compiled, _sorted(reader, compiled, spill), ledger)
 

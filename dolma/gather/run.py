@@ -46,21 +46,30 @@ SIZES = {
 }
 
 
+RECORD = "gathered.json"
+VERSION = 2  # raise it when the same packages and seed give other files
+
+
 def gather(folder: Path, *, seed: int = 0, size: str = "tiny", report: Report = print) -> dict[str, int]:
-    """Write a raw corpus into `folder` and give the number of rows of each kind.
+    """Write a raw corpus into `folder` and give the number of rows of each kind; nothing is done where it lies there already.
 
     Args:
-        folder: gets web/, code/, wiki/, math/, pdf/, quality/ and topics/; files of the same names are replaced.
+        folder: gets web/, code/, wiki/, math/, pdf/, quality/ and topics/, and `gathered.json`, written last, which says what they were made of.
         seed: another seed chooses other pages and generates other problems.
         size: `tiny` (about 10 MB of text on 4,000 pages, half a minute) or `mini` (for tests).
         report: gets one line a source.
     Raises:
-        ConfigError: no such size.
+        ConfigError: no such size, or files of somebody else in the folder.
     """
     if size not in SIZES:
         raise ConfigError("gather", f"unknown size `{size}`", got=size, expected=", ".join(SIZES), mend="choose one of them")
     want = SIZES[size]
     packages = docs.packages()
+    made_of = {"version": VERSION, "seed": seed, "size": size, "packages": {package.name: package.version for package in packages}}
+    if (there := _there(folder, made_of)) is not None:
+        report(f"{folder} has this corpus already")
+        return there
+    (folder / RECORD).unlink(missing_ok=True)
     pages = [page for package in packages for page in docs.pages(package, seed, want.stdlib if package.name == "python" else want.package)]
     articles, rest = wiki.choose(pages, seed, want.articles + want.wikitext)
     chosen, left = _share(rest, seed, want)
@@ -79,9 +88,24 @@ def gather(folder: Path, *, seed: int = 0, size: str = "tiny", report: Report = 
         size_out = _jsonl(folder / name, rows)
         counts[kind] = len(rows)
         report(f"{kind}: {len(rows)} rows, {size_out / 1e6:.1f} MB")
-    counts["pdf"] = _manuals(folder / "pdf", [*left, *chosen], seed, want)
+    counts["pdf"] = _manuals(folder / "pdf", left, seed, want)  # pages of the crawl would stand in the pool twice
     report(f"pdf: {counts['pdf']} files")
+    files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    write_atomic(folder / RECORD, orjson.dumps({**made_of, "counts": counts, "files": files}, option=orjson.OPT_INDENT_2))
     return counts
+
+
+def _there(folder: Path, made_of: dict[str, Any]) -> dict[str, int] | None:
+    """The counts of the corpus in `folder` when it is this one and whole."""
+    record = folder / RECORD
+    if not record.is_file():
+        strangers = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        if set(strangers) - {"web", "code", "wiki", "math", "pdf", "quality", "topics"}:
+            raise ConfigError(str(folder), "the folder holds other files", got=", ".join(sorted(strangers)[:5]), expected="none", mend="name an empty folder")
+        return None
+    said = orjson.loads(record.read_bytes())
+    whole = all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in said["files"].items())
+    return said["counts"] if whole and all(said[key] == value for key, value in made_of.items()) else None
 
 
 def _share(pages: list[Page], seed: int, want: Size) -> tuple[list[Page], list[Page]]:

@@ -1,6 +1,7 @@
 """Contrasting pairs: a right worked answer against one that is spoiled in a way that a small model gets wrong itself.
 
-Easy contrasts teach nothing (absolute preference starts near .97 on them), so most spoils keep the form and break one number or letter.
+The fault is one number or letter, made in the working and carried into the answer. Easier contrasts (an answer that its own working denies, no working
+at all) teach nothing: after SFT the right side of .98 of them was preferred already.
 """
 
 import random
@@ -12,7 +13,6 @@ from dolma.core.schema import append
 from dolma.core.step import step
 
 NUMBER = re.compile(r"-?[0-9]+")
-SPOILS = ("answer", "answer", "answer", "step", "step", "form")  # how often each way is taken
 
 
 def _wrong(rng: random.Random, text: str) -> str:
@@ -33,17 +33,15 @@ def _wrong(rng: random.Random, text: str) -> str:
 
 
 def spoil(solution: str, answer: str, rng: random.Random) -> tuple[str, str]:
-    """A worked solution and answer with one fault: a wrong answer, a wrong step that the answer follows, or no working at all."""
-    way = rng.choice(SPOILS)
-    if way == "step":
-        bad = _wrong(rng, solution)
-        return bad, _wrong(rng, answer)
-    if way == "form":
-        return "", _wrong(rng, answer)
-    return solution, _wrong(rng, answer)
+    """A working that ends in a wrong answer, and that answer; a working that never says the right answer stays as it is."""
+    bad = _wrong(rng, answer)
+    said = list(re.finditer(rf"(?<!\S){re.escape(answer)}(?!\S)", solution)) if answer else []
+    if not said:
+        return solution, bad
+    return solution[: said[-1].start()] + bad + solution[said[-1].end() :], bad
 
 
-@step(needs=("key", "solution", "answer"), adds={"bad_solution": pa.large_string(), "bad_answer": pa.string()}, version=2)
+@step(needs=("key", "solution", "answer"), adds={"bad_solution": pa.large_string(), "bad_answer": pa.string()}, version=3)
 def spoil_answer(batch: pa.RecordBatch, *, seed: int = 0) -> pa.RecordBatch:
     """A spoiled working and answer beside the right ones; the fault is chosen by the row's key and `seed`."""
     rows = zip(*(batch.column(name).to_pylist() for name in ("key", "solution", "answer")), strict=True)

@@ -1,6 +1,7 @@
 """Problems with worked solutions and exact answers, made by rule: for SFT, DPO and RLVR, and held-out ones that never meet them.
 
-Whether a problem is held out is decided by the hash of its prompt, so the two sides cannot share one, whatever their seeds. Kinds:
+The side that a problem belongs to (`train`, `tune` for choosing settings, `heldout` for the figures) is decided by a hash of what is asked, whatever the
+seed: 3 + 5 and 5 + 3, or the same numbers to sort in another order, are one problem. Kinds:
 
     add, subtract, multiply   arithmetic on numbers up to `largest`             verifier number
     compare                   the larger of two numbers                         verifier number
@@ -8,9 +9,11 @@ Whether a problem is held out is decided by the hash of its prompt, so the two s
     copy, reverse             letters, as they stand or backwards               verifier exact
     sort                      numbers in rising order                           verifier exact
     repeat                    one word written exactly n times                  verifier repeat (truth "word n")
+    between                   any number of a range                             verifier between (truth "low high")
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Literal
@@ -90,6 +93,12 @@ def _repeat(rng: random.Random, largest: int) -> Made:
     return f"Write {word} {times} times.", f"{word} {times}", answer, "repeat", f"{word} {times}"
 
 
+def _between(rng: random.Random, largest: int) -> Made:
+    low, width = rng.randint(10, 89), rng.randint(1, 20)
+    number = rng.randint(low, low + width)
+    return f"Write a number between {low} and {low + width}.", f"{low} <= {number} <= {low + width}", str(number), "between", f"{low} {low + width}"
+
+
 KINDS: dict[str, Callable[[random.Random, int], Made]] = {
     "add": _add,
     "subtract": _subtract,
@@ -100,25 +109,25 @@ KINDS: dict[str, Callable[[random.Random, int], Made]] = {
     "reverse": _reverse,
     "sort": _sort,
     "repeat": _repeat,
+    "between": _between,
 }
 
 
-def is_heldout(prompt: str, share: float = 0.1) -> bool:
-    """Whether a prompt belongs to the held-out side: by its hash alone."""
-    return int.from_bytes(sha256(prompt.encode()).digest()[:8], "big") < share * 2**64
+ORDERLESS = ("add", "multiply", "compare", "sort")  # asked in another order these are the same problem
+Side = Literal["train", "tune", "heldout"]
+SHARE = 0.1  # of the problems, for each of the two sides that no stage trains on
 
 
-@reader(out=PROBLEM)
+def side(kind: str, prompt: str) -> Side:
+    """The side that a problem belongs to, by the hash of what it asks."""
+    asked = " ".join(sorted(re.findall("[0-9]+", prompt))) if kind in ORDERLESS else prompt
+    place = int.from_bytes(sha256(f"{kind} {asked}".encode()).digest()[:8], "big") / 2**64
+    return "heldout" if place < SHARE else "tune" if place < 2 * SHARE else "train"
+
+
+@reader(out=PROBLEM, version=2)
 def problems(
-    path: str | None,
-    *,
-    file: str,
-    count: int,
-    seed: int,
-    kinds: dict[str, float],
-    split: Literal["train", "heldout"] = "train",
-    largest: int = 12,
-    distinct: bool = True,
+    path: str | None, *, file: str, count: int, seed: int, kinds: dict[str, float], split: Side = "train", largest: int = 12, distinct: bool = True
 ) -> Iterator[pa.RecordBatch]:
     """`count` problems of one side of the split.
 
@@ -126,7 +135,7 @@ def problems(
         count: rows.
         seed: of the choice; the same seed gives the same rows.
         kinds: relative frequency of each kind, over 0.
-        split: `train` or `heldout`; no prompt is on both sides.
+        split: `train`, `tune` or `heldout`; no problem is on two sides.
         largest: largest operand of the arithmetic kinds.
         distinct: no prompt twice (fails loudly when there are not enough).
     """
@@ -151,7 +160,7 @@ def problems(
             )
         kind = rng.choices(list(kinds), list(kinds.values()))[0]
         prompt, solution, answer, verifier, truth = KINDS[kind](rng, largest)
-        if is_heldout(prompt) != (split == "heldout") or (distinct and prompt in seen):
+        if side(kind, prompt) != split or (distinct and prompt in seen):
             continue
         seen.add(prompt)
         rows.append(

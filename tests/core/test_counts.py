@@ -39,3 +39,18 @@ def test_one_changed_number_is_refused(rows: int, drops: list[int], data: st.Dat
 
 def test_steps_come_in_the_order_of_the_recipe() -> None:
     assert list(counts.steps({"10:a.in": 1, "2:b.in": 1, "read:input.in": 1})) == ["read:input", "2:b", "10:a"]
+
+
+@pytest.mark.parametrize(
+    ("key", "what"), [("1:pack.rows_in", "did not reach"), ("1:pack.scattered", "shuffle"), ("1:pack.gathered", "shuffle"), ("1:pack.eos", "packing")]
+)
+def test_a_group_step_takes_all_rows_and_packing_all_tokens(key: str, what: str) -> None:
+    packed = {"rows_in": 8, "scattered": 8, "gathered": 8, "tokens_in": 90, "eos": 8, "tokens_out": 96, "dropped.tail_tokens": 2, "dropped.cut_tokens": 0}
+    good = {"0:keep.in": 10, "0:keep.out": 8, "0:keep.dropped.a": 2, **{f"1:pack.{name}": value for name, value in packed.items()}}
+    counts.check(good, "x", whole=True)
+    with pytest.raises(DataError, match=what):
+        counts.check({**good, key: good[key] + 1}, "x", whole=True)
+    without = {name: value for name, value in good.items() if name != "1:pack.gathered"}
+    counts.check(without, "x")  # the scatter half of a shuffle
+    with pytest.raises(DataError, match="shuffle"):
+        counts.check(without, "x", whole=True)

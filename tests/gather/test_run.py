@@ -96,3 +96,19 @@ def test_unknown_size_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ConfigError, match="unknown size"):
         gather(tmp_path / "x", size="huge")
     assert not (tmp_path / "x").exists()
+
+
+def test_what_is_there_is_not_made_again_unless_it_is_another_or_not_whole(corpus):
+    folder, counts, _ = corpus
+    before, said = digests(folder), list[str]()
+    assert gather(folder, size="mini", report=said.append) == counts and said == [f"{folder} has this corpus already"]
+    hit = folder / "math/generated_train.jsonl.gz"
+    hit.unlink()
+    assert gather(folder, size="mini", report=said.append) == counts and digests(folder) == before and len(said) == 10
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="other files") as error:
+        gather(tmp_path, size="mini", report=lambda _: None)
+    assert error.value.got == "thesis.txt" and sorted(path.name for path in tmp_path.iterdir()) == ["thesis.txt"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dolma.core.errors import ConfigError
 from dolma.core.schema import keys
-from dolma.synth.problems import KINDS, PROBLEM, is_heldout, problems
+from dolma.synth.problems import KINDS, ORDERLESS, PROBLEM, problems, side
 
 ALL = dict.fromkeys(KINDS, 1.0)
 
@@ -39,18 +39,23 @@ def solved(prompt: str) -> str:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 50), st.sampled_from(["train", "heldout"]))
+@given(st.integers(0, 10_000), st.integers(0, 50), st.sampled_from(["train", "tune", "heldout"]))
 def test_answers_are_right(seed: int, largest: int, split: str) -> None:
     for row in rows(seed=seed, largest=largest, split=split):
-        assert row["answer"] == solved(row["prompt"]), row["prompt"]
+        if row["kind"] == "between":
+            low, high = map(int, re.findall(r"\d+", row["prompt"]))
+            assert low <= int(row["answer"]) <= high and row["truth"] == f"{low} {high}"
+        else:
+            assert row["answer"] == solved(row["prompt"]), row["prompt"]
 
 
 def test_truth_is_what_the_verifier_is_given() -> None:
     for row in rows(count=200):
-        kind = {"copy": "exact", "reverse": "exact", "sort": "exact", "repeat": "repeat"}.get(row["kind"], "number")
+        kind = {"copy": "exact", "reverse": "exact", "sort": "exact", "repeat": "repeat", "between": "between"}.get(row["kind"], "number")
         assert row["verifier"] == kind
         words = row["answer"].split()
-        assert row["truth"] == (f"{words[0]} {len(words)}" if kind == "repeat" else row["answer"])
+        if kind != "between":
+            assert row["truth"] == (f"{words[0]} {len(words)}" if kind == "repeat" else row["answer"])
 
 
 def test_every_working_leads_to_the_answer() -> None:
@@ -70,16 +75,19 @@ def test_every_working_leads_to_the_answer() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 10_000), st.integers(2, 40), st.integers(2, 40))
-def test_train_and_heldout_never_share_a_prompt(one: int, other: int, small: int, large: int) -> None:
-    train = {row["prompt"] for row in rows(seed=one, largest=small)}
-    heldout = {row["prompt"] for row in rows(seed=other, largest=large, split="heldout")}
-    assert not train & heldout
-    assert not any(map(is_heldout, train)) and all(map(is_heldout, heldout))
+def test_the_sides_never_share_a_problem_in_any_order(one: int, other: int, small: int, large: int) -> None:
+    asked = [
+        {(row["kind"], frozenset(row["prompt"].split()) if row["kind"] in ORDERLESS else row["prompt"]) for row in made}
+        for made in (rows(seed=one, largest=small), rows(seed=other, largest=large, split="tune"), rows(seed=other, largest=large, split="heldout"))
+    ]
+    assert not asked[0] & asked[1] and not asked[0] & asked[2] and not asked[1] & asked[2]
 
 
-def test_a_tenth_of_prompts_is_held_out() -> None:
-    share = sum(is_heldout(f"What is {a} + {b}?") for a in range(100) for b in range(100)) / 10_000
-    assert 0.09 < share < 0.11
+def test_a_tenth_of_problems_is_on_each_side_that_is_not_trained_on() -> None:
+    sides = [side("add", f"What is {a} + {b}?") for a in range(100) for b in range(a, 100)]
+    assert all(0.08 < sides.count(name) / len(sides) < 0.12 for name in ("tune", "heldout"))
+    assert all(side("add", f"What is {a} + {b}?") == side("add", f"What is {b} + {a}?") for a in range(20) for b in range(20))
+    assert {side("copy", "Copy: a b"), side("copy", "Copy: b a"), side("reverse", "Reverse: a b")} <= {"train", "tune", "heldout"}
 
 
 def test_same_seed_same_rows_and_another_seed_others() -> None:
@@ -99,8 +107,8 @@ def test_kinds_come_at_their_rates() -> None:
 
 
 def test_distinct_problems_are_distinct_or_the_recipe_is_refused() -> None:
-    made = rows(count=90, kinds={"add": 1}, largest=9, distinct=True)
-    assert len({row["prompt"] for row in made}) == 90
+    made = rows(count=75, kinds={"add": 1}, largest=9, distinct=True)
+    assert len({row["prompt"] for row in made}) == 75
     with pytest.raises(ConfigError, match="not so many different problems"):
         rows(count=101, kinds={"add": 1}, largest=9, distinct=True)
 

@@ -28,4 +28,6 @@ def test_a_larger_share_holds_out_the_same_and_more(some: list[int], one: float,
 def test_the_share_is_kept_for_keys_of_ids_and_for_numbers_in_a_row(share: float) -> None:
     ids = keys(pa.array([f"doc-{n}" for n in range(20_000)])).to_pylist()
     for some in (ids, list(range(20_000))):
+        if share <= 0.5:
+            assert tagged(some, share).count("tune") / len(some) == pytest.approx(share, abs=0.02 if share else 0)
         assert tagged(some, share).count("heldout") / len(some) == pytest.approx(share, abs=0.02 if 0 < share < 1 else 0)

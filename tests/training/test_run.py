@@ -15,6 +15,7 @@ import yaml
 
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
+from dolma.core.files import lock
 from training import average, checkpoint
 from training.cli import main
 from training.export import compare, export
@@ -75,9 +76,38 @@ def test_a_killed_run_resumes_to_the_same_losses_batches_and_weights(own_root: P
     whole, killed = own_root / "train/whole", own_root / "train/killed"
     assert _logged(whole) == _logged(killed) and len(_logged(whole)) == 300
     assert _weights(whole) == _weights(killed)
-    assert sorted(p.name for p in killed.iterdir()) == ["checkpoints", "manifest.json", "metrics.json", "model.json", "run.jsonl", "tokenizer.json"]
+    assert sorted(p.name for p in killed.iterdir() if p.name != ".lock") == [
+        "checkpoints",
+        "manifest.json",
+        "metrics.json",
+        "model.json",
+        "run.jsonl",
+        "tokenizer.json",
+    ]
     assert "is fresh" in _finish(_start(path, own_root, "--out", "train/killed"))
     assert _logged(whole)[-1]["loss"] < _logged(whole)[0]["loss"] - 0.5
+
+
+def test_a_run_killed_after_its_last_update_is_finished_and_two_at_once_are_refused(own_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import run as runs
+
+    path = _stage(tmp_path, "pretrain", length={"duration": "6ba", "save_every": "3ba"})
+    arguments = ["run", str(path), "--root", str(own_root), "--out", "train/late"]
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "_finish", dies)
+        assert main(arguments) == 130
+    assert not manifests.exists(own_root / "train/late")
+    with lock(own_root / "train/late"):
+        assert main(arguments) == 4
+    assert main(arguments) == 0
+    assert len(_logged(own_root / "train/late")) == 6 and manifests.load(own_root / "train/late").counts["updates"] == 6
+    first = (own_root / "train/late/model.json").stat().st_mtime_ns
+    assert main(arguments) == 0 and (own_root / "train/late/model.json").stat().st_mtime_ns == first
+    assert main([*arguments, "--again"]) == 0 and (own_root / "train/late/model.json").stat().st_mtime_ns > first
 
 
 def test_the_next_stage_takes_weights_and_moments_and_starts_its_own_schedule(own_root: Path, tmp_path: Path) -> None:
@@ -124,6 +154,8 @@ def test_the_next_stage_takes_weights_and_moments_and_starts_its_own_schedule(ow
 
     gap = export(own_root / "train/longctx", tmp_path / "export")
     assert gap < 1e-4
+    with pytest.raises(DataError, match="something already"):
+        export(own_root / "train/longctx", tmp_path / "export")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(tmp_path / "export"), AutoModelForCausalLM.from_pretrained(tmp_path / "export")

@@ -36,7 +36,7 @@ def collate(rows: list[dict[str, Any]], settings: Lm, eos: int, pad: int) -> dic
 
 
 def loss(model: nn.Module, batch: dict[str, Tensor], settings: Lm) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean over the labelled tokens of -log p + z_loss * (log Z)^2, in nats.
+    """Mean over the labelled tokens of -log p + z_loss * (log Z)^2, in nats; with `mean: sequences` the mean over sequences of their own means.
 
     Source of the z-loss: PaLM (Chowdhery et al. 2022, section 5) with the weight 1e-5 of Olmo 3.
 
@@ -45,18 +45,26 @@ def loss(model: nn.Module, batch: dict[str, Tensor], settings: Lm) -> tuple[Tens
     """
     logits = model(batch["tokens"], batch.get("docs")).float().flatten(0, 1)
     labels = batch["labels"].flatten()
-    kept = labels != IGNORE
-    n = kept.sum().clamp(min=1)
+    share = shares(batch["labels"], settings).flatten()
     log_z = torch.logsumexp(logits, -1)
     picked = logits.gather(-1, labels.clamp(min=0)[:, None])[:, 0]
-    cross = ((log_z - picked) * kept).sum() / n
-    square = (log_z.square() * kept).sum() / n
+    cross = ((log_z - picked) * share).sum()
+    square = (log_z.square() * share).sum()
     return cross + settings.z_loss * square, {"lm": cross.detach(), "z": square.detach()}
 
 
-def weight(batch: dict[str, Tensor]) -> int:
-    """Labelled tokens: what a micro-batch counts in the mean of its batch."""
-    return int((batch["labels"] != IGNORE).sum())
+def shares(labels: Tensor, settings: Lm) -> Tensor:
+    """What each token counts in the loss of a batch: [batch, time], summing to 1 (to 0 where nothing is labelled)."""
+    kept = (labels != IGNORE).float()
+    if settings.mean == "sequences":
+        kept = kept / kept.sum(-1, keepdim=True).clamp(min=1)
+    return kept / kept.sum().clamp(min=1)
+
+
+def weight(batch: dict[str, Tensor], settings: Lm) -> int:
+    """Labelled tokens, or sequences that have any: what a micro-batch counts in the mean of its batch."""
+    kept = batch["labels"] != IGNORE
+    return int(kept.any(-1).sum() if settings.mean == "sequences" else kept.sum())
 
 
 def log_probabilities(model: nn.Module, tokens: Tensor, mask: Tensor) -> Tensor:

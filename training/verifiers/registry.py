@@ -5,7 +5,13 @@ from collections.abc import Callable
 from dolma.core.errors import DataError
 from training.verifiers import instructions, math, text
 
-VERIFIERS: dict[str, Callable[[str, str], float]] = {"number": math.number, "exact": text.exact, "repeat": instructions.repeat}
+VERIFIERS: dict[str, Callable[[str, str], float]] = {
+    "number": math.number,
+    "exact": text.exact,
+    "aligned": text.aligned,
+    "repeat": instructions.repeat,
+    "between": instructions.between,
+}
 
 
 def score(verifier: str, response: str, truth: str) -> float:

@@ -36,9 +36,22 @@ def test_loss_equals_ten_lines_of_numpy() -> None:
             if tokens[b, t + 1] != 1:
                 z = np.log(np.exp(logits[b, t].astype(np.float64)).sum())
                 cross, square, n = cross + z - logits[b, t, tokens[b, t + 1]], square + z**2, n + 1
-    assert n == 6 and lm.weight(batch) == 6
+    assert n == 6 and lm.weight(batch, Lm(kind="lm")) == 6
     assert float(loss) == pytest.approx(cross / n + 0.1 * square / n, rel=1e-5)
     assert float(said["lm"]) == pytest.approx(cross / n, rel=1e-5) and float(said["z"]) == pytest.approx(square / n, rel=1e-5)
+
+
+def test_with_a_mean_over_sequences_each_counts_the_same_however_few_tokens_it_teaches() -> None:
+    rng = np.random.default_rng(2)
+    model, rows = (
+        Fixed(torch.from_numpy(rng.normal(size=(3, 5, 7)).astype(np.float32))),
+        [_row([2, 3, 4, 5, 6]), _row([2, 3, 4, 5, 6], loss_mask=[0, 0, 0, 1, 0])],
+    )
+    settings = Lm(kind="lm", mean="sequences")
+    batch = lm.collate([*rows, _row([2, 3, 4, 5, 6], loss_mask=[0] * 5)], settings, 0, 1)
+    own = [float(lm.loss(Fixed(model.logits[i : i + 1]), lm.collate([row], settings, 0, 1), Lm(kind="lm"))[0]) for i, row in enumerate(rows)]
+    assert float(lm.loss(model, batch, settings)[0]) == pytest.approx(sum(own) / 2, rel=1e-5)
+    assert lm.weight(batch, settings) == 2 and lm.weight(batch, Lm(kind="lm")) == 5
 
 
 def test_labels_leave_out_padding_masked_tokens_and_first_tokens_of_documents() -> None:
