@@ -149,13 +149,14 @@ def _impure(node: dict[str, Any], columns: Collection[str]) -> str | None:
 
 @lru_cache(1)
 def _refused() -> frozenset[str]:
-    """Functions that are aggregates or whose value may change between calls."""
+    """Functions that are aggregates or whose value may change between calls; what depends on the time zone alone does not: it is always UTC."""
     rows = (
         _connection(os.getpid())
         .execute(
             "SELECT function_name FROM duckdb_functions() GROUP BY 1 "
             "HAVING bool_or(function_type IN ('aggregate', 'table', 'pragma')) AND NOT bool_or(function_type IN ('scalar', 'macro')) "
-            "OR bool_or(stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY'))"
+            "OR bool_or(stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY') AND NOT contains(CAST(parameter_types AS VARCHAR), 'TIME ZONE') "
+            "AND NOT contains(CAST(parameter_types AS VARCHAR), 'TIMESTAMPTZ'))"
         )
         .fetchall()
     )

@@ -2,9 +2,8 @@
 
     The code is 7. ... filler sentences ... Again, the code is 7. ... filler sentences ... Again, the code is 7.
 
-The digit can only be known from where it stood before, and what lies between is longer than the window of most layers. With the loss on the repeated digits
-alone (`encode_marked`) 1.3M parameters learn to find it within 200 updates; among the loss of all other tokens the same documents taught nothing in 600.
-Held-out documents have other seeds and ask once.
+The digit can only be known from where it stood before, and what lies between is longer than the window of most layers. The loss is on the repeated digits
+alone (`encode_marked`): they are one token in a hundred. Held-out documents have other seeds and ask once.
 """
 
 import random

@@ -10,6 +10,7 @@ seed: 3 + 5 and 5 + 3, or the same numbers to sort in another order, are one pro
     sort                      numbers in rising order                           verifier exact
     repeat                    one word written exactly n times                  verifier repeat (truth "word n")
     between                   any number of a range                             verifier between (truth "low high")
+    round                     a multiple of ten of a range                      verifier round (truth "low high")
 """
 
 import random
@@ -99,6 +100,12 @@ def _between(rng: random.Random, largest: int) -> Made:
     return f"Write a number between {low} and {low + width}.", f"{low} <= {number} <= {low + width}", str(number), "between", f"{low} {low + width}"
 
 
+def _round(rng: random.Random, largest: int) -> Made:
+    number = 10 * rng.randint(2, 9)
+    low, high = number - rng.randint(0, 9), number + rng.randint(1, 9)
+    return f"Write a round number between {low} and {high}.", f"{low} <= {number} <= {high}", str(number), "round", f"{low} {high}"
+
+
 KINDS: dict[str, Callable[[random.Random, int], Made]] = {
     "add": _add,
     "subtract": _subtract,
@@ -110,6 +117,7 @@ KINDS: dict[str, Callable[[random.Random, int], Made]] = {
     "sort": _sort,
     "repeat": _repeat,
     "between": _between,
+    "round": _round,
 }
 
 

@@ -42,19 +42,20 @@ def solved(prompt: str) -> str:
 @given(st.integers(0, 10_000), st.integers(0, 50), st.sampled_from(["train", "tune", "heldout"]))
 def test_answers_are_right(seed: int, largest: int, split: str) -> None:
     for row in rows(seed=seed, largest=largest, split=split):
-        if row["kind"] == "between":
+        if row["kind"] in ("between", "round"):
             low, high = map(int, re.findall(r"\d+", row["prompt"]))
             assert low <= int(row["answer"]) <= high and row["truth"] == f"{low} {high}"
+            assert row["kind"] == "between" or int(row["answer"]) % 10 == 0
         else:
             assert row["answer"] == solved(row["prompt"]), row["prompt"]
 
 
 def test_truth_is_what_the_verifier_is_given() -> None:
     for row in rows(count=200):
-        kind = {"copy": "exact", "reverse": "exact", "sort": "exact", "repeat": "repeat", "between": "between"}.get(row["kind"], "number")
+        kind = {"copy": "exact", "reverse": "exact", "sort": "exact", "repeat": "repeat", "between": "between", "round": "round"}.get(row["kind"], "number")
         assert row["verifier"] == kind
         words = row["answer"].split()
-        if kind != "between":
+        if kind not in ("between", "round"):
             assert row["truth"] == (f"{words[0]} {len(words)}" if kind == "repeat" else row["answer"])
 
 

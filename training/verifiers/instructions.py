@@ -16,3 +16,9 @@ def between(answer: str, truth: str) -> float:
     got = parse(answer)
     low, high = (Fraction(bound) for bound in truth.split())
     return float(got is not None and low <= got <= high)
+
+
+def round_number(answer: str, truth: str) -> float:
+    """1 when the answer is one multiple of ten of the range; `truth` is `LOW HIGH`."""
+    got = parse(answer)
+    return between(answer, truth) if got is not None and got % 10 == 0 else 0.0

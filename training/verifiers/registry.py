@@ -8,9 +8,9 @@ from training.verifiers import instructions, math, text
 VERIFIERS: dict[str, Callable[[str, str], float]] = {
     "number": math.number,
     "exact": text.exact,
-    "aligned": text.aligned,
     "repeat": instructions.repeat,
     "between": instructions.between,
+    "round": instructions.round_number,
 }
 
 

@@ -17,9 +17,3 @@ def in_template(response: str) -> bool:
 def exact(answer: str, truth: str) -> float:
     """1 when both are the same words in the same order; white space between them does not count."""
     return float(answer.split() == truth.split())
-
-
-def aligned(answer: str, truth: str) -> float:
-    """The share of words that stand in their place, of the longer of the two: 1 exactly when `exact` is, and something to climb by before."""
-    got, want = answer.split(), truth.split()
-    return sum(a == b for a, b in zip(got, want, strict=False)) / max(len(got), len(want), 1)

@@ -144,12 +144,14 @@ def test_preference_compares_mean_log_probabilities_of_the_answers(own_root: Pat
     pairs = [("the cat", "on the mat", "q#!"), ("dog", "sat", "sat sat sat"), ("a", "same", "same"), ("b", "log 12", "the")]
     rows: list[dict[str, object]] = [{"key": i, "prompt": p, "chosen": c, "rejected": r} for i, (p, c, r) in enumerate(pairs)]
     table(own_root, "pairs", "pair", rows)
-    wins = 0.0
+    wins = margin = 0.0
     for prompt, chosen, rejected in pairs:
         logs = []
         for answer in (chosen, rejected):
             head, tail = tokenizer.chat(prompt), [*tokenizer.encode(answer), tokenizer.eos]
             logs.append(float(log_probabilities(model, torch.tensor([head + tail]), torch.tensor([[0] * len(head) + [1] * len(tail)]))))
+        margin += logs[0] - logs[1]
         wins += (logs[0] > logs[1]) + 0.5 * (chosen == rejected)
-    (one,) = choice.evaluate(Preference(kind="preference", data="pairs"), model, tokenizer, own_root)
+    one, two = choice.evaluate(Preference(kind="preference", data="pairs"), model, tokenizer, own_root)
     assert (one.value, one.n, one.chance) == (wins / 4, 4, 0.5)
+    assert two.value == pytest.approx(margin / 4, rel=1e-4) and two.metric == "margin"
