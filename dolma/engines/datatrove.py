@@ -106,6 +106,11 @@ class Datatrove:
     def _submit(self, path: Path, kind: str, indices: Sequence[int], attempt: str) -> Iterator[Result]:
         """Hand the units to datatrove's Slurm or Ray executor. Slurm returns at submission: the run ends with 5 and the same command goes on later."""
         executor, step = _executor(self.env, path, kind, indices, attempt)
+        if self.env.scheduler == "slurm" and (failed := [result for result in step.results() if result[1] is not None]):
+            for index, _ in failed:  # told once: the same command then submits these units again
+                _errors(path, kind).joinpath(f"{index}.json").unlink()
+            yield from failed
+            return
         executor.run()
         if self.env.scheduler == "slurm":
             raise Partial(
@@ -137,6 +142,8 @@ def _executor(env: Env, path: Path, kind: str, indices: Sequence[int], attempt: 
         name = "dolma units"
 
         def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
+            for index in indices[rank::world_size]:  # what an earlier attempt said does not hold for this one
+                _errors(path, kind).joinpath(f"{index}.json").unlink(missing_ok=True)
             for index, error in _task(str(path), kind, indices[rank::world_size], attempt):
                 if error is not None:
                     _errors(path, kind).joinpath(f"{index}.json").write_text(json.dumps(str(error)))
