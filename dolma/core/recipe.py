@@ -177,6 +177,11 @@ class _Compiler:
             raise ConfigError(self.where, "`read` names one reader", got=", ".join(self.recipe.read), expected="1", mend="make one recipe a reader")
         kind, params = next(iter(self.recipe.read.items()))
         files = params.get("files", [])
+        patterns = [files] if isinstance(files, str) else files
+        if not isinstance(patterns, list) or any(not isinstance(one, str) or one.startswith("/") or ".." in one.split("/") for one in patterns):
+            raise ConfigError(
+                self.where, "`read`: `files` are globs below the env's raw folder", got=repr(files)[:120], expected="one or more, relative", mend="mend them"
+            )
         rest = {key: value for key, value in params.items() if key != "files"}
         _, made = self._bind(-1, {kind: rest}, reader=True)
         if made is None:

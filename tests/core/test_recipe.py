@@ -93,3 +93,10 @@ def test_defaults_enter_the_fingerprint() -> None:
     one = compiled({"input": "a", "table": "document", "steps": []}).resolved()
     assert one["quarantine"] == 0.01 and one["format"] == "parquet"
     assert RECIPES["source/read"]["quarantine"] == 0.2
+
+
+@pytest.mark.parametrize("files", [3, ["a", 4], "/etc/hostname", "../../secret", ["web/*.gz", "x/../../y"]])
+def test_files_lie_below_the_raw_folder(files: object) -> None:
+    with pytest.raises(ConfigError, match="globs below the env's raw folder") as error:
+        compiled({"read": {"jsonl": {"files": files, "columns": {"id": "string"}}}, "table": "rows", "steps": []})
+    assert error.value.code == 2

@@ -51,6 +51,16 @@ def _finish(process: subprocess.Popen[bytes]) -> str:
     return said.decode()
 
 
+def _kill_after(updates: int, path: Path, root: Path) -> None:
+    """Start the stage as train/killed, and kill it when it has logged so many updates."""
+    process, log = _start(path, root, "--out", "train/killed"), root / "train/killed/run.jsonl"
+    while process.poll() is None and (not log.is_file() or log.read_bytes().count(b"\n") < updates):
+        time.sleep(0.005)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
 def _logged(run: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / "run.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
@@ -63,13 +73,7 @@ def _weights(run: Path) -> list[tuple[str, str]]:
 def test_a_killed_run_resumes_to_the_same_losses_batches_and_weights(own_root: Path, tmp_path: Path) -> None:
     path = _stage(tmp_path, "pretrain", length={"duration": "300ba", "save_every": "20ba"})
     _finish(_start(path, own_root, "--out", "train/whole"))
-    process = _start(path, own_root, "--out", "train/killed")
-    log = own_root / "train/killed/run.jsonl"
-    while process.poll() is None and (not log.is_file() or log.read_bytes().count(b"\n") < 50):
-        time.sleep(0.005)
-    assert process.poll() is None, "it ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    _kill_after(50, path, own_root)
     assert not manifests.exists(own_root / "train/killed")
     said = _finish(_start(path, own_root, "--out", "train/killed"))
     assert "resumes after update" in said and "resumes after update 0" not in said
@@ -184,13 +188,7 @@ def test_killed_rollouts_go_on_with_the_same_prompts_answers_and_rewards(own_roo
         length={"duration": "120ba", "save_every": "15ba"},  # an odd number of updates: a batch of the round waits in the checkpoint
     )
     _finish(_start(path, own_root, "--out", "train/whole"))
-    process = _start(path, own_root, "--out", "train/killed")
-    log = own_root / "train/killed/run.jsonl"
-    while process.poll() is None and (not log.is_file() or log.read_bytes().count(b"\n") < 40):
-        time.sleep(0.005)
-    assert process.poll() is None, "it ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    _kill_after(40, path, own_root)
     assert "resumes after update" in _finish(_start(path, own_root, "--out", "train/killed"))
     whole, killed = own_root / "train/whole", own_root / "train/killed"
     assert _logged(whole) == _logged(killed) and len(_logged(whole)) == 120

@@ -126,3 +126,33 @@ def test_solved_prompts_are_not_asked_again(model: Olmo3, tokenizer: Tokenizer, 
 def test_processes_take_their_own_prompts(model: Olmo3, tokenizer: Tokenizer) -> None:
     seen = [{int(i) for batch in _take(_open(model, tokenizer, place=(rank, 2)), 8) for i in batch["index"]} for rank in range(2)]
     assert not seen[0] & seen[1] and len(seen[0]) > 5 < len(seen[1])
+
+
+def test_a_policy_learns_what_is_rewarded_and_nothing_from_a_coin(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rewarded: an answer that begins with an even token. The coin has the same share of rewards and teaches no such thing."""
+    shares = {}
+    for name in ("verified", "random"):
+        policy = Olmo3(ModelConfig(vocab=tokenizer.vocab, d=16, layers=2, heads=2, kv_heads=2, ffn=24, window=8, context=64), seed=1)
+        if name == "verified":
+            monkeypatch.setattr(rollout, "reward", lambda answer, *_: float(answer.tokens[0] % 2 == 0))
+        else:
+            monkeypatch.undo()
+        source = _open(policy, tokenizer, each=8, reward=name, max_new=2)
+        optimizer = torch.optim.Adam(policy.parameters(), lr=0.01)
+        for batch in _take_training(source, policy, optimizer, 45):
+            assert torch.isfinite(batch["old"]).all()
+        made = rollout.generate(policy, [row["prompt"].astype(int).tolist() for row in source.prompts] * 5, eos=-1, pad=1, max_new=1, temperature=1.0)
+        shares[name] = sum(one.tokens[0] % 2 == 0 for one in made) / len(made)
+    assert shares["verified"] > 0.9 and 0.25 < shares["random"] < 0.75
+
+
+def _take_training(source: Rollouts, policy: Olmo3, optimizer: torch.optim.Optimizer, count: int) -> list[dict[str, torch.Tensor]]:
+    taken = []
+    for batch in source:
+        optimizer.zero_grad()
+        loss(policy, batch, source.settings)[0].backward()
+        optimizer.step()
+        taken.append(batch)
+        if len(taken) == count:
+            return taken
+    return taken
