@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True, deadline=None)  # the same examples in every run: what lands does not hang on chance
+settings.register_profile("search", deadline=None, max_examples=1000)  # pytest --hypothesis-profile=search looks for new ones
+settings.load_profile("same")
 
 KIT = Path(os.environ.get("DOLMA_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

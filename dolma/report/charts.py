@@ -76,10 +76,10 @@ def dumbbell(before: float | None, after: float | None, low: float, high: float,
 
 
 def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers (1, 2, 2.5 or 5 times a power of ten) from `low` to `high`."""
-    if not high > low:
-        return [low]
+    """Round numbers (1, 2, 2.5 or 5 times a power of ten) from `low` to `high`; `low` alone where floats cannot tell numbers between them apart."""
     raw = (high - low) / max(wanted, 1)
+    if not raw > 1e-13 * max(abs(low), abs(high)):
+        return [low]
     power = 10.0 ** math.floor(math.log10(raw))
     step = next((f * power for f in (1, 2, 2.5, 5, 10) if f * power >= raw * 0.999), 10 * power)
     first = math.ceil(low / step - 1e-9)

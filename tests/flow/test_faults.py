@@ -101,7 +101,8 @@ def test_a_truncated_archive_is_refused_and_the_others_are_kept(own: Path, place
     assert dolma("run", WEB, env=env) == 3
     said = parts(capsys.readouterr().err)
     assert said["where"].startswith("web/crawl-A-00003.warc.gz at byte ") and said["what"] == "the archive is cut short"
-    assert "bytes of the last" in said["got"] and "its" in said["expected"] and "fetch the file again" in said["mend"]
+    assert "bytes of the last" in said["got"]  # the cut falls into a record, or between it and the end of its gzip member
+    assert said["expected"].startswith(("Content-Length", "its end and checksum")) and "fetch the file again" in said["mend"]
     assert not manifest.exists(own / "env" / WEB)
     kept = {path: path.stat().st_mtime_ns for path in (own / "env" / WEB).glob("*.parquet")}
     assert len(kept) == 7

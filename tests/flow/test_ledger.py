@@ -17,11 +17,11 @@ REASONS = ("dropped.", "quarantined")
 @pytest.fixture(scope="module")
 def whole(one: Path) -> Path:
     """The root of a flow from raw pages to shards and mixes; what the other tests made is taken over."""
-    take_over(one, "whole", (*WEB, *OTHERS, *POOL))
+    take_over(one, "ledger", (*WEB, *OTHERS, *POOL))
     # mix/pretrain needs more web text than a small corpus has, and refuses
     targets = ["source", "pool", "shard", "mix/longctx"]
-    assert cli.main(["run", *targets, "--env", str(write_env(one, "whole")), "--pipelines", str(PIPELINES)]) == 0
-    return one / "whole"
+    assert cli.main(["run", *targets, "--env", str(write_env(one, "ledger")), "--pipelines", str(PIPELINES)]) == 0
+    return one / "ledger"
 
 
 def made(root: Path) -> dict[str, Manifest]:
