@@ -51,6 +51,17 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("folder", nargs="?", type=Path, help="where (default: the env's raw folder)")
     one.add_argument("--seed", type=int, help="seed of what is generated")
     one.add_argument("--size", help="how much: tiny (default) or mini")
+    one = verb("fetch", _fetch, "download archives of a crawl, resumed and checked; a recipe reads them from the env's raw folder")
+    one.add_argument("source", choices=("commoncrawl",), help="whose archives")
+    one.add_argument("--crawl", required=True, help="e.g. CC-MAIN-2024-51; index.commoncrawl.org lists them")
+    one.add_argument("--kind", choices=("warc", "wet"), default="warc", help="raw pages (about 1 GB a file), or their plain text (about 0.1 GB)")
+    one.add_argument("--limit", type=_count, required=True, metavar="N", help="how many files; a crawl has up to 100,000")
+    one.add_argument("--spread", type=int, nargs="?", const=0, metavar="SEED", help="evenly from the whole crawl, not its first files (seed: 0)")
+    one.add_argument("--base", metavar="URL", help="where `crawl-data/` is (default: https://data.commoncrawl.org/)")
+    one.add_argument("--out", type=Path, metavar="FOLDER", help="files go to FOLDER/CRAWL (default: the folder `web` of the env's raw folder)")
+    one.add_argument("--workers", type=_count, default=4, metavar="N", help="downloads at once (default: 4)")
+    one.add_argument("--attempts", type=_count, default=10, metavar="N", help="requests for one file before it is given up for this run (default: 10)")
+    one.add_argument("--timeout", type=_count, default=60, metavar="SECONDS", help="without a byte, after which an attempt ends (default: 60)")
     one = verb("plan", _plan, "say what a run would do; writes nothing")
     one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
     one = verb("run", _run, "make every stale dataset and stage among the targets and what they need")
@@ -88,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
 def _env_file(args: argparse.Namespace) -> Path:
     given = Path(args.env)
     return given if given.suffix in (".yaml", ".yml") else args.pipelines / "env" / f"{args.env}.yaml"
@@ -115,6 +132,23 @@ def _gather(args: argparse.Namespace) -> None:
     options = {name: value for name in ("seed", "size") if (value := getattr(args, name)) is not None}
     counts = gather(folder, report=lambda line: log.info("%s", line), **options)
     print(table(["what", "rows"], list(counts.items())))
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from dolma.fetch import commoncrawl
+    from dolma.fetch.http import Patience
+
+    out = args.out
+    if out is None:
+        env = read_yaml(_env_file(args), Env)
+        if env.raw.startswith("$"):
+            raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=env.raw, expected="a folder", mend="name the folder: --out")
+        out = _place(args, env.raw) / "web"
+    patience = Patience(attempts=args.attempts, timeout=args.timeout)
+    options = {"base": args.base or commoncrawl.BASE, "spread": args.spread, "workers": args.workers, "patience": patience}
+    done = commoncrawl.fetch(args.crawl, args.kind, args.limit, out, **options)
+    log.info("%s", f"{done.new:,} files fetched, {done.there:,} were there")
+    print(done.folder)
 
 
 def _plan(args: argparse.Namespace) -> None:
