@@ -9,14 +9,13 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 from benchmarks import archives, web_datatrove
-from benchmarks.clock import cpu_seconds
+from benchmarks.clock import Usage, usage
 from dolma.core import counts, manifest
 from dolma.core.files import write_atomic
 from dolma.core.log import logger, setup
@@ -30,7 +29,8 @@ log = logger("dolma.benchmarks.scaling")
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of the runs over one input: CPU and wall seconds of whole processes; `per_thousand` is CPU seconds per 1,000 records, less the start-up."""
+    """Medians of the runs over one input: CPU and wall seconds of whole processes; `per_thousand` is CPU seconds per 1,000 records, less the start-up;
+    `peak` is what the largest process took in memory at most, in MB."""
 
     times: int  # of the unit; 0: one page
     workers: int
@@ -38,6 +38,7 @@ class Row:
     cpu: float
     wall: float
     per_thousand: float | None
+    peak: int
     runs: int
 
 
@@ -63,19 +64,20 @@ def measure(times: Sequence[int], runs: int, work: Path) -> list[Row]:
     for size, folder in inputs.items():
         archives.write(folder, size * archives.size())
     _run(inputs[0], work, 1)  # compiled code and files are warm
-    seen: dict[tuple[int, int], list[tuple[float, float]]] = {case: [] for case in cases}
+    seen: dict[tuple[int, int], list[Usage]] = {case: [] for case in cases}
     records = dict.fromkeys(cases, 0)
     for number in range(runs):  # in turn: a machine that slows down slows all
         for case in cases:
-            cpu, wall, records[case] = _run(inputs[case[0]], work, case[1])
-            seen[case].append((cpu, wall))
-            log.info("  %dx, %d workers, %d/%d: %.1f CPU s, %.1f s", *case, number + 1, runs, cpu, wall)
-    start = median(cpu for cpu, _ in seen[0, 1])
+            used, records[case] = _run(inputs[case[0]], work, case[1])
+            seen[case].append(used)
+            log.info("  %dx, %d workers, %d/%d: %.1f CPU s, %.1f s", *case, number + 1, runs, used.cpu, used.wall)
+    start = median(used.cpu for used in seen[0, 1])
     rows = []
-    for (size, workers), pairs in seen.items():
-        cpu, wall = (median(values) for values in zip(*pairs, strict=True))
-        cost = 1000 * (cpu - start) / records[size, workers] if size else None
-        rows.append(Row(size, workers, records[size, workers], round(cpu, 2), round(wall, 2), round(cost, 3) if cost is not None else None, runs))
+    for (size, workers), all_used in seen.items():
+        cpu, wall = median(used.cpu for used in all_used), median(used.wall for used in all_used)
+        cost = round(1000 * (cpu - start) / records[size, workers], 3) if size else None
+        peak = max(used.peak for used in all_used)
+        rows.append(Row(size, workers, records[size, workers], round(cpu, 2), round(wall, 2), cost, round(peak / 1e6), runs))
     return rows
 
 
@@ -85,18 +87,16 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _run(inputs: Path, work: Path, workers: int) -> tuple[float, float, int]:
-    """CPU and wall seconds of `dolma run source/web/filter` in an empty root, and the records that the archives hold."""
+def _run(inputs: Path, work: Path, workers: int) -> tuple[Usage, int]:
+    """What is used by `dolma run source/web/filter` in an empty root, and the records that the archives hold."""
     root = _folder(work / "root")
     env = root / "env.yaml"
     env.write_text(json.dumps({"root": str(root), "raw": str(inputs), "workers": workers}))  # JSON is YAML
     command = [sys.executable, "-m", "dolma.cli", "run", web_datatrove.TARGET, "--env", str(env), "--pipelines", str(ROOT / "pipelines")]
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    start = time.monotonic()
-    cpu = cpu_seconds(command, where=f"{workers} workers", log=work / "log", env={**os.environ, **one, "PYTHONPATH": str(ROOT)}, cwd=ROOT, limit=3600)
-    wall = time.monotonic() - start
+    used = usage(command, where=f"{workers} workers", log=work / "log", env={**os.environ, **one, "PYTHONPATH": str(ROOT)}, cwd=ROOT, limit=3600)
     made = manifest.load(root / "source" / "web" / "extract")
-    return cpu, wall, next(numbers["in"] for numbers in counts.steps(made.counts).values() if "in" in numbers)
+    return used, next(numbers["in"] for numbers in counts.steps(made.counts).values() if "in" in numbers)
 
 
 def verdicts(rows: Sequence[Row]) -> dict[str, float]:
@@ -108,11 +108,11 @@ def verdicts(rows: Sequence[Row]) -> dict[str, float]:
 
 def markdown(rows: Sequence[Row], said: dict[str, float]) -> str:
     """The table and what it says."""
-    lines = ["| input | workers | records | CPU s | wall s | CPU s per 1,000 records, less start-up |", "|---|---:|---:|---:|---:|---:|"]
+    lines = ["| input | workers | records | CPU s | wall s | CPU s per 1,000 records, less start-up | MB a process |", "|---|---:|---:|---:|---:|---:|---:|"]
     for row in rows:
         name = f"{row.times}x" if row.times else "one page"
         cost = "" if row.per_thousand is None else f"{row.per_thousand:.3f}"
-        lines.append(f"| {name} | {row.workers} | {row.records:,} | {row.cpu:.1f} | {row.wall:.1f} | {cost} |")
+        lines.append(f"| {name} | {row.workers} | {row.records:,} | {row.cpu:.1f} | {row.wall:.1f} | {cost} | {row.peak:,} |")
     level, speed_up = said["level"], said["speed_up"]
     return "\n".join([*lines, "", f"Sizes differ by {level:.1%} (at most {LEVEL:.0%}); two workers are {speed_up:.2f} times one (at least {SPEED_UP})."])
 

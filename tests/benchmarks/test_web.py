@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
 from benchmarks import archives, heuristics_datatrove, heuristics_dolma, scaling, web_datatrove
+from benchmarks.clock import Usage
 from benchmarks.heuristics_datatrove_split import _split
 from benchmarks.scaling import Row
 
@@ -84,24 +85,29 @@ def test_costs_by_step_are_read_from_the_last_run(tmp_path: Path) -> None:
     assert not web_datatrove.steps(tmp_path)
 
 
-ROWS = [Row(0, 1, 1, 2.0, 2.1, None, 3), Row(1, 1, 100, 12.0, 12.5, 100.0, 3), Row(4, 1, 400, 43.6, 44.0, 104.0, 3), Row(4, 2, 400, 47.0, 22.0, 112.5, 3)]
+ROWS = [
+    Row(0, 1, 1, 2.0, 2.1, None, 200, 3),
+    Row(1, 1, 100, 12.0, 12.5, 100.0, 300, 3),
+    Row(4, 1, 400, 43.6, 44.0, 104.0, 300, 3),
+    Row(4, 2, 400, 47.0, 22.0, 112.5, 1300, 3),
+]
 
 
 def test_the_verdicts_on_scaling() -> None:
     said = scaling.verdicts(ROWS)
     assert said == {"level": 0.04, "speed_up": 2.0}  # the row of two workers is none of the sizes
     text = scaling.markdown(ROWS, said)
-    assert "| one page | 1 | 1 | 2.0 | 2.1 |  |" in text and "| 4x | 2 | 400 | 47.0 | 22.0 | 112.500 |" in text
+    assert "| one page | 1 | 1 | 2.0 | 2.1 |  | 200 |" in text and "| 4x | 2 | 400 | 47.0 | 22.0 | 112.500 | 1,300 |" in text
     assert text.endswith("Sizes differ by 4.0% (at most 10%); two workers are 2.00 times one (at least 1.8).")
 
 
 def test_scaling_runs_each_size_and_two_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[str, int]] = []
 
-    def run(inputs: Path, _: Path, workers: int) -> tuple[float, float, int]:
+    def run(inputs: Path, _: Path, workers: int) -> tuple[Usage, int]:
         seen.append((inputs.name, workers))
         size = int(inputs.name.removeprefix("input-"))
-        return 2.0 + 10 * size, (2.0 + 10 * size) / workers, 100 * size or 1
+        return Usage(2.0 + 10 * size, (2.0 + 10 * size) / workers, 500_000_000), 100 * size or 1
 
     monkeypatch.setattr(scaling, "_run", run)
     monkeypatch.setattr(archives, "write", lambda *_: "")
@@ -111,4 +117,4 @@ def test_scaling_runs_each_size_and_two_workers(tmp_path: Path, monkeypatch: pyt
     assert seen == [("input-0", 1), *[("input-0", 1), ("input-1", 1), ("input-4", 1), ("input-4", 2)] * 2]
     made = json.loads((tmp_path / "scaling.json").read_text())
     assert made["level"] == 0.0 and made["speed_up"] == 2.0 and made["rows"][1]["per_thousand"] == 100.0
-    assert "| 4x | 1 | 400 | 42.0 | 42.0 | 100.000 |" in capsys.readouterr().out
+    assert "| 4x | 1 | 400 | 42.0 | 42.0 | 100.000 | 500 |" in capsys.readouterr().out

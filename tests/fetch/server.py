@@ -139,6 +139,17 @@ def careless(one: Handler) -> None:
     good(one)
 
 
+def shifted(start: int) -> Behaviour:
+    """The end of the file from another place than the one that was asked for, with headers that say so."""
+
+    def answer(one: Handler) -> None:
+        body = one.server.files[one.name]
+        one.head(206, {"Content-Length": len(body) - start, "ETag": f'"{md5(body)}"', "Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"})
+        one.body(body[start:])
+
+    return answer
+
+
 def stall(count: int) -> Behaviour:
     """`count` bytes, and then nothing for as long as the test runs."""
 

@@ -8,13 +8,14 @@ from email.utils import formatdate
 from hashlib import sha1, sha256
 from pathlib import Path
 from threading import Event, Timer
+from urllib.request import Request
 from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dolma.fetch.http import Download, Gone, Patience, Stopped, shown
+from dolma.fetch.http import Download, Gone, Patience, Stopped, _Redirects, shown
 from tests.fetch.server import (
     Behaviour,
     Handler,
@@ -28,6 +29,7 @@ from tests.fetch.server import (
     endless,
     good,
     md5,
+    shifted,
     stall,
     status,
     whole,
@@ -98,12 +100,26 @@ def test_after_416_it_is_begun_again(server: Server, tmp_path: Path) -> None:
     assert server.ranges(NAME) == [None, "bytes=100000-", None]
 
 
+@pytest.fixture
+def nginx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose tags are no checksums: nothing else shows that pieces of two files were joined."""
+    monkeypatch.setattr(Handler, "version_string", lambda _: "nginx")
+
+
+@pytest.mark.usefixtures("nginx")
 @pytest.mark.parametrize("answer", [good, careless], ids=["If-Range", "no If-Range"])
 @pytest.mark.parametrize("size", [SIZE, SIZE + 1000, 50_000])
 def test_a_file_that_changed_is_begun_again(server: Server, tmp_path: Path, answer: Behaviour, size: int) -> None:
     given_up(download(server, tmp_path, cut(100_000), patience=Patience(attempts=1)))
     server.files[NAME] = content(2, size)
     assert fetched(download(server, tmp_path, answer)) == content(2, size)
+
+
+@pytest.mark.usefixtures("nginx")
+@pytest.mark.parametrize("start", [99_999, 100_001, 0])
+def test_the_rest_from_another_place_is_not_taken(server: Server, tmp_path: Path, start: int) -> None:
+    assert fetched(download(server, tmp_path, cut(100_000), shifted(start))) == server.files[NAME]
+    assert server.ranges(NAME) == [None, "bytes=100000-", None]
 
 
 def test_wrong_bytes_of_the_right_length_are_found_by_the_checksum(server: Server, tmp_path: Path) -> None:
@@ -139,7 +155,7 @@ def test_each_checksum_is_compared(server: Server, tmp_path: Path, header: str) 
     assert "is not the promised one" in given_up(download(server, tmp_path, bad, bad, bad, bad))
 
 
-def test_a_tag_that_is_no_checksum_is_not_taken_for_one(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tag_that_is_no_checksum_is_not_taken_for_one(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     plan = [
         with_headers(ETag=f'"{md5(b"parts")}-12"'),  # an upload in parts
         with_headers(ETag=f'"{md5(b"key")}"', x_amz_server_side_encryption="aws:kms"),
@@ -147,8 +163,8 @@ def test_a_tag_that_is_no_checksum_is_not_taken_for_one(server: Server, tmp_path
     ]
     for number, answer in enumerate(plan):
         assert fetched(download(server, tmp_path / str(number), answer)) == server.files[NAME]
-    monkeypatch.setattr(Handler, "version_string", lambda _: "uvicorn")
-    assert fetched(download(server, tmp_path / "uvicorn", with_headers(ETag=f'"{md5(b"name and date")}"'))) == server.files[NAME]
+    request.getfixturevalue("nginx")
+    assert fetched(download(server, tmp_path / "nginx", with_headers(ETag=f'"{md5(b"name and date")}"'))) == server.files[NAME]
     assert len(server.requests) == 4
 
 
@@ -218,6 +234,12 @@ def test_a_redirect_to_another_scheme_is_refused(server: Server, tmp_path: Path,
     assert len(server.requests) == 1 and not any(tmp_path.iterdir())
 
 
+def test_a_redirect_out_of_encryption_is_refused() -> None:
+    with pytest.raises(Gone, match="from https to http"):
+        _Redirects().redirect_request(Request("https://host/a"), None, 301, "", {}, "http://host/a")
+    assert _Redirects().redirect_request(Request("http://host/a"), None, 301, "", {}, "https://host/a") is not None
+
+
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:text/plain,x"])
 def test_no_other_scheme_is_read(tmp_path: Path, url: str) -> None:
     with pytest.raises(Gone, match="unknown url type"):
@@ -274,7 +296,7 @@ def test_a_weak_tag_is_no_condition(server: Server, tmp_path: Path) -> None:
 
 
 def test_an_interrupt_stops_between_blocks_and_in_a_pause(server: Server, tmp_path: Path) -> None:
-    one = download(server, tmp_path, drip, patience=Patience(attempts=2))
+    one = download(server, tmp_path, drip, patience=Patience(attempts=1))
     Timer(0.2, one.stop.set).start()
     with pytest.raises(Stopped):
         one.run()
