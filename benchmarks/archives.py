@@ -23,7 +23,8 @@ def write(folder: Path, size: int) -> str:
         source = sources[number % len(sources)]
         shutil.copyfile(source, into / f"crawl-{number}.warc.gz")
         written, number = written + source.stat().st_size, number + 1
-    return f"{number} archives, {written / 1e6:.1f} MB: {len(sources)} of the {'data kit' if corpus.kit() else 'gathered corpus'}, repeated"
+    whose = "data kit" if corpus.kit() else "gathered corpus"
+    return f"{number} archives, {written / 1e6:.1f} MB: the {len(sources)} of the {whose}, {number / len(sources):.3g} times each"
 
 
 def size() -> int:

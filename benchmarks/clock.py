@@ -27,12 +27,12 @@ class Usage:
     peak: int
 
 
-def cpu_seconds(command: Sequence[str], *, where: str, log: Path, env: Mapping[str, str], cwd: Path, limit: float = 900) -> float:
+def cpu_seconds(command: Sequence[str], *, where: str, log: Path, env: Mapping[str, str], cwd: Path, limit: float = 3600) -> float:
     """The CPU seconds of `usage`."""
     return usage(command, where=where, log=log, env=env, cwd=cwd, limit=limit).cpu
 
 
-def usage(command: Sequence[str], *, where: str, log: Path, env: Mapping[str, str], cwd: Path, limit: float = 900) -> Usage:
+def usage(command: Sequence[str], *, where: str, log: Path, env: Mapping[str, str], cwd: Path, limit: float = 3600) -> Usage:
     """Run `command` and return what it used, its children included; its two output streams go to `log`.
 
     A child that outlives its parent (Spark's JVM) would be inherited and reaped by init, and its time lost: this process inherits and counts it.
