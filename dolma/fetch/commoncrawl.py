@@ -30,7 +30,7 @@ from dolma.fetch.progress import Transfers
 log = logger(__name__)
 BASE = "https://data.commoncrawl.org/"
 CRAWLS = "https://index.commoncrawl.org/collinfo.json"  # the list of crawls; a mirror has it below its own base, if at all
-KINDS = ("warc", "wet")
+ENDS = {"warc": ".warc.gz", "wet": ".warc.wet.gz"}  # how names of a kind end; none is a name of our own
 RECORD = "fetched.jsonl"
 LONGEST_LIST = 64 << 20  # bytes of a path list unpacked: those of 2024 have 90,000 paths of 140 bytes
 GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: steps of it fill a circle evenly, however many there are (Knuth, TAOCP 3, 6.4)
@@ -119,7 +119,7 @@ class _Run:
             except Gone as gone:
                 raise self._no_list(url, gone) from gone
         try:
-            paths = _paths(path)
+            paths = _paths(path, ENDS[kind])
             names = {line.rpartition("/")[2]: self.base + quote(line) for line in paths}
             if len(names) != len(paths):
                 raise ValueError("two files of one name")
@@ -238,8 +238,8 @@ class _Run:
         log.info("  %s: %s, checked by %s", name, amount(size), ", ".join(checked) or "its end")
 
 
-def _paths(file: Path) -> list[str]:
-    """The lines of a path list.
+def _paths(file: Path, end: str) -> list[str]:
+    """The lines of a path list, of which each is a path that ends so.
 
     Raises:
         ValueError: (or what gzip raises) it is not one.
@@ -252,7 +252,7 @@ def _paths(file: Path) -> list[str]:
     if not paths:
         raise ValueError("no lines")
     for number, path in enumerate(paths, 1):
-        if not re.fullmatch(r"(\w[\w.-]*/)+\w[\w.-]*", path):
+        if not re.fullmatch(r"(\w[\w.-]*/)+\w[\w.-]*", path) or not path.endswith(end):
             raise ValueError(f"line {number} is {path[:80]!r}")
     return paths
 

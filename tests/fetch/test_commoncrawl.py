@@ -29,7 +29,7 @@ CRAWL = "CC-MAIN-2024-51"
 LIST = f"crawl-data/{CRAWL}/warc.paths.gz"
 SIZE = 100_000
 PROJECT = Path(__file__).parents[2]
-QUICK = Patience(attempts=4, timeout=0.3, first=0.001, most=0.004)
+QUICK = Patience(attempts=4, timeout=20, first=0.001, most=0.004)
 
 
 def name(number: int) -> str:
@@ -101,7 +101,7 @@ def test_every_misbehaviour_at_once(crawl: Server, tmp_path: Path) -> None:
     }
     crawl.plans = {path(number): plan for number, plan in plans.items()} | {LIST: [status(503), cut(10)]}
     with pytest.raises(Partial, match="1 of 8 files failed"):  # the last one needs five requests
-        run(crawl, tmp_path)
+        run(crawl, tmp_path, patience=QUICK.model_copy(update={"timeout": 2.0}))
     assert run(crawl, tmp_path) == Fetched(tmp_path / CRAWL, 1, 7)
     assert right(crawl, tmp_path)
 
@@ -161,7 +161,7 @@ def test_a_path_that_leaves_the_archive_is_refused(crawl: Server, tmp_path: Path
 
 
 def test_two_files_of_one_name_are_refused(crawl: Server, tmp_path: Path) -> None:
-    crawl.files[LIST] = gzip.compress(b"a/x.gz\nb/x.gz\n")
+    crawl.files[LIST] = gzip.compress(b"a/x.warc.gz\nb/x.warc.gz\n")
     with pytest.raises(EnvironmentFault, match="two files of one name"):
         run(crawl, tmp_path)
 
