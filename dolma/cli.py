@@ -56,7 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("run", _run, "make every stale dataset and stage among the targets and what they need")
     one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
     one.add_argument("--force", action="store_true", help="make them again although they are fresh")
-    verb("stats", _stats, "print the funnel by source, lengths by source and tokens by cell")
+    one = verb("stats", _stats, "print the funnel by source, lengths by source and tokens by cell; of one dataset: what its rules removed and what they cost")
+    one.add_argument("dataset", nargs="?", help="e.g. source/web/filter")
+    one.add_argument(
+        "--what-if", metavar="REASON: WHERE", action="append", nargs="?", const="", help="run its steps again: what each rule takes, and would with this one"
+    )
+    one.add_argument("--limit", type=int, help="with --what-if: only so many units of its input, evenly spaced")
+    one.add_argument("--save", action="store_true", help="with --what-if: keep every row's measures as the dataset measures/DATASET, for dolma sql")
     one = verb("sql", _sql, "query every dataset, manifest, ledger and metric with DuckDB SQL, read-only")
     one.add_argument("query", help='e.g. "SELECT source, count(*) FROM pool_documents GROUP BY 1"; SHOW TABLES lists the views')
     one.add_argument("--format", choices=("table", "csv", "json"), default="table", help="form of the result on stdout")
@@ -66,9 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--where", metavar="SQL", help="only rows that meet this condition")
     what.add_argument("--quarantined", action="store_true", help="rows that could not be read: file, offset, step, reason")
     what.add_argument("--dropped", metavar="REASON", help="documents that `keep` dropped for this reason, by running the recipe's steps again")
-    one.add_argument("-n", type=int, default=5, help="how many rows (default: 5)")
+    one.add_argument("-n", "--limit", type=int, default=5, help="how many rows (default: 5)")
     one.add_argument("--columns", help="comma-separated")
     one.add_argument("--width", type=int, default=600, help="characters of a value that are shown (0: all)")
+    one.add_argument("--full", action="store_const", const=0, dest="width", help="the same as --width 0")
+    one.add_argument("--format", choices=("text", "json"), default="text", help="form of the rows on stdout; json: one a line, whole")
     one = verb("trace", _trace, "name the documents inside a packed sequence")
     one.add_argument("dataset", help="e.g. shard/pool")
     one.add_argument("stream", help="e.g. web/science/18")
@@ -137,6 +145,9 @@ def _stats(args: argparse.Namespace) -> None:
     from dolma.console import table
 
     root = _root(args)
+    if args.dataset or args.what_if is not None:
+        _dataset_stats(args, root)
+        return
     known = stats.datasets(root)
     if not known:
         raise DataError(str(root), "no dataset is finished", got="0 manifests", expected="at least 1", mend=f"dolma run --env {args.env}")
@@ -154,6 +165,21 @@ def _stats(args: argparse.Namespace) -> None:
         if manifest.format == "mds" and (cells := stats.cells(manifest)):
             body = [[c.source, c.topic, c.vigintile, c.sequences, c.tokens] for c in cells]
             print(f"\ncells of {manifest.dataset}\n{table(['source', 'topic', 'vigintile', 'sequences', 'tokens'], body)}")
+
+
+def _dataset_stats(args: argparse.Namespace, root: Path) -> None:
+    from dolma import rules, stats
+    from dolma.core import manifest
+    from dolma.replay import replay
+
+    if not args.dataset:
+        raise ConfigError("stats", "--what-if needs a dataset", got="none", expected="its name", mend="dolma stats source/web/filter --what-if")
+    if args.what_if is None:
+        print(stats.dataset_text(root, manifest.load(root / args.dataset)))
+        return
+    with replay(args.dataset, _env_file(args), args.pipelines, args.limit) as again:
+        found = rules.weigh(again, [text for text in args.what_if if text], root if args.save else None)
+    print(rules.text(found))
 
 
 def _sql(args: argparse.Namespace) -> None:
@@ -184,17 +210,20 @@ def _inspect(args: argparse.Namespace) -> None:
     root = _root(args)
     columns = args.columns.split(",") if args.columns else None
     if args.quarantined:
-        rows = list(browse.quarantined(root, manifest.load(root / args.dataset)))
-        print(table(["file", "offset", "id", "step", "reason"], [[r.file, r.offset, r.id, r.step, r.reason] for r in rows]))
+        aside = browse.quarantined(root, manifest.load(root / args.dataset))
+        print(table(["file", "offset", "id", "step", "reason"], [[r.file, r.offset, r.id, r.step, r.reason] for r in aside]))
         return
     if args.dropped:
-        found = browse.dropped(args.dataset, args.dropped, _env_file(args), args.pipelines, args.n)
+        found = browse.dropped(args.dataset, args.dropped, _env_file(args), args.pipelines, args.limit)
+        rows = [{"dropped_as": one.rule.reason, "where": one.rule.where, **one.row} for one in found]
+        blocks = [browse.why(one, args.width, columns) for one in found]
     else:
-        found = browse.first(root, args.dataset, args.n, args.where, columns)
-    if not found:
+        rows = browse.first(root, args.dataset, args.limit, args.where, columns)
+        blocks = [browse.show(row, args.width) for row in rows]
+    if not rows:
         log.info("no such row")
         return
-    print("\n\n".join(browse.show(row if columns is None else {c: row.get(c) for c in columns}, args.width) for row in found))
+    print("\n".join(map(browse.as_json, rows)) if args.format == "json" else "\n\n".join(blocks))
 
 
 def _trace(args: argparse.Namespace) -> None:

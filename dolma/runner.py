@@ -172,28 +172,14 @@ class Dataset:
                 scatter = next(p for p in self.plan.passes if p.kind == "scatter")
                 found = [worker.record(self.plan, worker.NATIVE, unit) for unit in scatter.units]
                 records["scatter"] = [record for record in found if record is not None]
-            costs = cost.collect(self.folder, {f"{kind}/{record.unit}": record.task for rs in records.values() for record in rs for kind in [record.kind]})
+            costs = cost.collect(self.folder, [record for found in records.values() for record in found])
             made = self._commit(records)
             seconds = time.monotonic() - start
-            self._log(seconds, costs, sum(map(len, records.values())))
+            line = {"attempt": self.attempt, "fingerprint": made.fingerprint, "seconds": round(seconds, 2), "finished": time.time()}
+            cost.log(self.folder, {**line, "engine": type(self.engine).__name__.lower(), "families": cost.families(self.compiled), **costs})
         lost = ", ".join(f"{reason} {rows:,}" for reason, rows in counts.dropped(made.counts).items())
         log.info("  %s: %s rows in %d files%s, %.1f s", made.dataset, f"{made.rows:,}", len(made.files), f" ({lost})" if lost else "", seconds)
         return made
-
-    def _log(self, seconds: float, costs: dict[str, Any], units: int) -> None:
-        """One line of run.jsonl: this attempt, and the CPU seconds by step of each unit that was made since the dataset was last finished."""
-        line = {
-            "attempt": self.attempt,
-            "fingerprint": self.plan.fingerprint,
-            "engine": type(self.engine).__name__.lower(),
-            "finished": time.time(),
-            "seconds": round(seconds, 2),
-            "families": cost.families(self.compiled),
-            "units": units,
-            "measured": costs,
-        }
-        with disk_errors(self.folder), open(self.folder / "run.jsonl", "a") as file:
-            file.write(json.dumps(line) + "\n")
 
     def _assets(self) -> None:
         """Refuse a model, tokenizer or table of a step whose bytes are not those of its manifest: a cut model kills or hangs the library that reads it."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.step import step
@@ -36,7 +37,7 @@ def keep(batch: pa.RecordBatch, *, where: str, reason: str) -> pa.Array:
         where: DuckDB condition over the columns of the batch; deterministic, no aggregates, windows or subqueries.
         reason: name under which dropped rows are counted, e.g. `not_english`.
     """
-    return _flat(evaluate(batch, {reason: f"coalesce(({where}), false)"}, "keep").column(reason))
+    return pc.fill_null(_flat(evaluate(batch, {"kept": where}, f"keep {reason}").column("kept")), False)
 
 
 def _shape_select(params: Any, schema: pa.Schema) -> pa.Schema:
@@ -103,7 +104,7 @@ def evaluate(batch: pa.RecordBatch, expressions: dict[str, str], where: str = "w
         for name, expression in expressions.items():
             row = _culprit(batch.select(names), {name: expression})
             if row is not None:
-                raise _fault(batch.slice(row, 1), row, f"{where} {name}", expression, str(error).splitlines()[0]) from error
+                raise _fault(batch.slice(row, 1), row, where, expression, str(error).splitlines()[0]) from error
         raise  # no row by itself: memory, say
 
 

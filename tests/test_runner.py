@@ -168,7 +168,7 @@ def test_nan_of_a_step_is_refused_with_its_column(place: Path) -> None:
     change(place, "pool/short", steps=steps)
     with pytest.raises(Errors, match="column score holds NaN") as error:
         run(place, "pool/short")
-    assert {one.where for one in error.value.errors} == {"1:set"}
+    assert {one.where for one in error.value.errors} == {f"pool/short/{n:05d}: 1:set" for n in range(2)}
     change(place, "pool/short", steps=steps[1:])
     with pytest.raises(Errors, match="column score holds NaN"):
         run(place, "pool/short")

@@ -7,7 +7,7 @@ import json
 import os
 import resource
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ import pyarrow as pa
 
 from dolma import table
 from dolma.core.errors import DolmaError
+from dolma.core.files import disk_errors
 from dolma.core.recipe import Bound, Compiled
+from dolma.engines.plan import Record
 
+LOG = "run.jsonl"
 TICK = os.sysconf("SC_CLK_TCK")
 WRITE = "write"  # rows into files, and their hashes
 SHUFFLE = "shuffle"  # rows into buckets, and sorted out of them
@@ -26,7 +29,7 @@ class Clock:
     """CPU seconds that one unit spent, by step."""
 
     def __init__(self) -> None:
-        self.cpu: Counter[str] = Counter()
+        self.cpu: defaultdict[str, float] = defaultdict(float)
         self.started, self.last = time.monotonic(), cpu_seconds()
 
     def lap(self, label: str) -> None:
@@ -78,20 +81,35 @@ def move(work: Path, folder: Path, kind: str, unit: str) -> None:
     os.replace(work / ".cost.json", target)
 
 
-def collect(folder: Path, tasks: dict[str, str]) -> dict[str, Any]:
-    """The costs of all units that were made since the dataset was last finished, by `pass/unit`.
-
-    Args:
-        tasks: the task of each unit (`map/00000`), as its record has it; costs of another task are of another dataset.
-    """
+def collect(folder: Path, records: list[Record]) -> dict[str, Any]:
+    """The costs of all units that were made since the dataset was last finished, by `pass/unit`, and how many units it has in all."""
     found = {}
-    for name, task in sorted(tasks.items()):
+    for record in records:
         try:
-            value = json.loads(path(folder, *name.split("/")).read_bytes())
+            value = json.loads(path(folder, record.kind, record.unit).read_bytes())
         except (FileNotFoundError, ValueError):
             continue
-        if value.pop("task") == task:
-            found[name] = value
+        if value.pop("task") == record.task:  # else it is of an earlier plan
+            found[f"{record.kind}/{record.unit}"] = value
+    return {"units": len(records), "measured": found}
+
+
+def log(folder: Path, line: dict[str, Any]) -> None:
+    """Add a line to the dataset's `run.jsonl`: one an attempt that finished it."""
+    with disk_errors(folder), open(folder / LOG, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What the attempts that made a dataset measured: its `families`, its `units`, and under `measured` the latest costs of each; None without any."""
+    found: dict[str, Any] | None = None
+    for text in (folder / LOG).read_text(encoding="utf-8").splitlines() if (folder / LOG).is_file() else []:
+        try:
+            line = json.loads(text)
+        except ValueError:  # a line that was cut by a kill
+            continue
+        if line.get("fingerprint") == fingerprint and "measured" in line:
+            found = {**line, "measured": {**(found["measured"] if found else {}), **line["measured"]}}
     return found
 
 

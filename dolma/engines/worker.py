@@ -20,8 +20,8 @@ from dolma.core.files import disk_errors, sha256, sync, sync_names, write_atomic
 from dolma.core.manifest import File
 from dolma.core.recipe import Bound, Compiled
 from dolma.core.schema import append
-from dolma.engines import plan as plans
 from dolma.engines import cost, shuffle
+from dolma.engines import plan as plans
 from dolma.engines.ledger import QUARANTINE, Ledger
 from dolma.engines.plan import Plan, Record, Shard, Unit
 from dolma.io import tables
