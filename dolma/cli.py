@@ -161,6 +161,8 @@ def _stats(args: argparse.Namespace) -> None:
         if dataset in known and column in stats.columns(root, known[dataset]):
             lines = stats.lengths(root, dataset, column)
             print(f"\n{column} of {dataset}\n{table(lines.column_names, [list(row.values()) for row in lines.to_pylist()])}")
+    if costs := stats.cost_rows(known, stats.costs(root, known)):
+        print(f"\nCPU of the runs that made them\n{table(stats.COSTS, costs)}")
     for manifest in known.values():
         if manifest.format == "mds" and (cells := stats.cells(manifest)):
             body = [[c.source, c.topic, c.vigintile, c.sequences, c.tokens] for c in cells]

@@ -18,6 +18,7 @@ from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
 from dolma.core.manifest import Manifest
 
+COSTS = ("dataset", "rows in", "CPU s", "rows a CPU s", "costliest", "% of CPU")
 END = "pool/documents"  # the dataset a document has reached when it is in the pool
 
 
@@ -185,6 +186,21 @@ def _plain(label: str, labels: list[str]) -> str:
     """The name in a step's label, unless another step of the recipe has it too."""
     place, _, name = label.partition(":")
     return name if place.isdigit() and sum(other.partition(":")[2] == name for other in labels) == 1 else label
+
+
+def costs(root: Path, known: dict[str, Manifest]) -> dict[str, list[Family]]:
+    """The families of each dataset whose run measured its CPU seconds."""
+    found = {name: families(root, manifest) for name, manifest in known.items() if manifest.format in ("parquet", "mds")}
+    return {name: rows for name, rows in found.items() if any(family.cpu for family in rows)}
+
+
+def cost_rows(known: dict[str, Manifest], found: dict[str, list[Family]]) -> list[list[object]]:
+    """A line a dataset: its rows in, CPU seconds, rows a CPU second, and its costliest family with that one's share in %; columns are COSTS."""
+    rows: list[list[object]] = []
+    for name, parts in found.items():
+        cpu, most = sum(part.cpu or 0.0 for part in parts), max(parts, key=lambda part: part.cpu or 0.0)
+        rows.append([name, entered(known[name]), cpu, entered(known[name]) / cpu, most.name, most.of_cpu])
+    return rows
 
 
 def dataset_text(root: Path, manifest: Manifest) -> str:

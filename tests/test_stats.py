@@ -84,6 +84,16 @@ def test_families_hold_every_document_that_was_removed_and_every_second(flow: Pa
     assert "% of pool" in text and "documents a CPU second" in text and all(one in text for one in names)
 
 
+def test_costs_are_of_datasets_that_were_measured(flow: Path, root: Path) -> None:
+    known = stats.datasets(flow)
+    rows = stats.cost_rows(known, stats.costs(flow, known))
+    assert [row[0] for row in rows] == ["pool/copies", "pool/first", "pool/short", "source/read"]
+    for row in rows:
+        cpu = sum(family.cpu or 0 for family in stats.families(flow, known[str(row[0])]))
+        assert row[1:4] == [stats.entered(known[str(row[0])]), cpu, stats.entered(known[str(row[0])]) / cpu]
+    assert stats.costs(root, stats.datasets(root)) == {}
+
+
 def test_families_without_a_log_say_that_nothing_was_measured(root: Path) -> None:
     found = stats.families(root, manifests.load(root / "source/web/extract"))
     assert {family.cpu for family in found} == {None} and sum(family.removed for family in found) == sum(DROPPED["web"].values())

@@ -53,13 +53,14 @@ def _living() -> float:
     """CPU seconds of the children that are alive (a PDF engine, say) and of theirs that are buried."""
     ticks = 0
     try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # ChildProcessError when there is none: 2 us, not 40
         for thread in os.listdir("/proc/self/task"):
             with open(f"/proc/self/task/{thread}/children") as file:
                 children = file.read().split()
             for child in children:
                 with open(f"/proc/{child}/stat", "rb") as file:
                     ticks += sum(map(int, file.read().rpartition(b")")[2].split()[11:15]))  # utime, stime, cutime, cstime: proc(5)
-    except OSError:  # no /proc, or a thread that has just ended: the next call counts what this one misses
+    except OSError:  # no child, no /proc, or a thread that has just ended: the next call counts what this one misses
         pass
     return ticks / TICK
 

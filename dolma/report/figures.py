@@ -63,6 +63,7 @@ class Figures:
     mixes: list[Mix] = field(default_factory=list)
     stages: list[StageFigures] = field(default_factory=list)
     benchmarks: list[dict[str, Any]] = field(default_factory=list)
+    costs: dict[str, list[stats.Family]] = field(default_factory=dict)
 
 
 def collect(root: Path, benchmarks: Path | None = None) -> Figures:
@@ -86,6 +87,7 @@ def collect(root: Path, benchmarks: Path | None = None) -> Figures:
     if "shard/pool" in known:
         made.cells = stats.cells(known["shard/pool"])
     made.mixes = [_mix(root, name, known) for name in _mix_names(known)]
+    made.costs = stats.costs(root, known)
     made.stages = [_stage(root, name, known) for name in STAGES]
     if benchmarks is not None and benchmarks.is_file():
         made.benchmarks = _benchmarks(benchmarks)
