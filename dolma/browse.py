@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError
 from dolma.core.manifest import Manifest
@@ -41,8 +43,6 @@ def rows(root: Path, dataset: str, where: str | None = None, columns: list[str] 
     Raises:
         ConfigError: the dataset is not Parquet, `where` is no condition over its columns, or a column does not exist.
     """
-    from dolma import table
-
     found = manifests.load(root / dataset)
     if found.format != "parquet" or not found.files:
         raise ConfigError(
@@ -52,14 +52,20 @@ def rows(root: Path, dataset: str, where: str | None = None, columns: list[str] 
     missing = [name for name in columns or [] if name not in schema.names]
     if missing:
         raise ConfigError(dataset, f"no column {', '.join(missing)}", got=", ".join(schema.names), expected=", ".join(missing), mend="name columns that it has")
-    if where is not None and table.check(where, schema) != "BOOLEAN":
-        raise ConfigError(
-            "--where", f"`{where}` is not a condition", got=table.check(where, schema), expected="BOOLEAN", mend="compare the value with something"
-        )
     for batch in manifests.batches(root / dataset):
-        if where is not None:
-            batch = batch.filter(table.evaluate(batch, {"kept": f"coalesce(({where}), false)"})["kept"].combine_chunks())
+        batch = _where(batch, where)
         yield from (batch.select(columns) if columns else batch).to_pylist()
+
+
+def _where(batch: pa.RecordBatch, where: str | None) -> pa.RecordBatch:
+    """The rows that meet a condition; all when there is none."""
+    from dolma import table
+
+    if where is None:
+        return batch
+    if (kind := table.check(where, batch.schema)) != "BOOLEAN":
+        raise ConfigError("--where", f"`{where}` is not a condition", got=kind, expected="BOOLEAN", mend="compare the value with something")
+    return batch.filter(table.evaluate(batch, {"kept": f"coalesce(({where}), false)"}, "--where")["kept"].combine_chunks())
 
 
 def first(root: Path, dataset: str, count: int, where: str | None = None, columns: list[str] | None = None) -> list[dict[str, Any]]:
@@ -76,11 +82,14 @@ class Dropped:
     looked_at: list[str]
 
 
-def dropped(dataset: str, reason: str, env_file: Path, pipelines: Path, count: int) -> list[Dropped]:
+def dropped(dataset: str, reason: str, env_file: Path, pipelines: Path, count: int, where: str | None = None) -> list[Dropped]:
     """The first `count` documents that a rule drops for `reason`: the recipe's steps are run again on its input, until there are enough.
 
+    Args:
+        where: only those that meet this condition over what was measured of them by then.
+
     Raises:
-        ConfigError: no `keep` of the recipe has this reason.
+        ConfigError: no `keep` of the recipe has this reason, or `where` is no condition.
         DataError: an input is missing, or the dataset was made otherwise than its recipe now says.
     """
     from dolma import table
@@ -91,7 +100,7 @@ def dropped(dataset: str, reason: str, env_file: Path, pipelines: Path, count: i
     with replay(dataset, env_file, pipelines) as again:
         for rule, batch in drops(again, reason):
             looked_at = table.columns(rule.where, batch.schema)
-            found += [Dropped(rule, row, looked_at) for row in batch.slice(0, count - len(found)).to_pylist()]
+            found += [Dropped(rule, row, looked_at) for row in _where(batch, where).slice(0, count - len(found)).to_pylist()]
             if len(found) >= count:
                 break
     return found

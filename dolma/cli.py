@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--format", choices=("table", "csv", "json"), default="table", help="form of the result on stdout")
     one = verb("inspect", _inspect, "print rows of a dataset, what it quarantined, or what it dropped")
     one.add_argument("dataset")
+    one.add_argument("--where", metavar="SQL", help="only rows that meet this condition")
     what = one.add_mutually_exclusive_group()
-    what.add_argument("--where", metavar="SQL", help="only rows that meet this condition")
     what.add_argument("--quarantined", action="store_true", help="rows that could not be read: file, offset, step, reason")
     what.add_argument("--dropped", metavar="REASON", help="documents that `keep` dropped for this reason, by running the recipe's steps again")
     one.add_argument("-n", "--limit", type=int, default=5, help="how many rows (default: 5)")
@@ -182,6 +182,11 @@ def _dataset_stats(args: argparse.Namespace, root: Path) -> None:
     with replay(args.dataset, _env_file(args), args.pipelines, args.limit) as again:
         found = rules.weigh(again, [text for text in args.what_if if text], root if args.save else None)
     print(rules.text(found))
+    if args.save:
+        from dolma.sql import view
+
+        name = view(f"{rules.MEASURES}/{args.dataset}")
+        log.info("%s", f'saved as the view {name}: dolma sql "SELECT fails, count(*), sum(chars) FROM {name} GROUP BY 1 ORDER BY 2 DESC"')
 
 
 def _sql(args: argparse.Namespace) -> None:
@@ -211,12 +216,15 @@ def _inspect(args: argparse.Namespace) -> None:
 
     root = _root(args)
     columns = args.columns.split(",") if args.columns else None
+    if args.quarantined and args.where:
+        mend = 'dolma sql "SELECT * FROM quarantine WHERE ..."'
+        raise ConfigError("inspect", "--where is of rows and dropped documents", got="--quarantined", expected="one of the two", mend=mend)
     if args.quarantined:
         aside = browse.quarantined(root, manifest.load(root / args.dataset))
         print(table(["file", "offset", "id", "step", "reason"], [[r.file, r.offset, r.id, r.step, r.reason] for r in aside]))
         return
     if args.dropped:
-        found = browse.dropped(args.dataset, args.dropped, _env_file(args), args.pipelines, args.limit)
+        found = browse.dropped(args.dataset, args.dropped, _env_file(args), args.pipelines, args.limit, args.where)
         rows = [{"dropped_as": one.rule.reason, "where": one.rule.where, **one.row} for one in found]
         blocks = [browse.why(one, args.width, columns) for one in found]
     else:

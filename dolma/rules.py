@@ -21,6 +21,7 @@ from dolma.engines.cost import cpu_seconds
 from dolma.io import tables
 from dolma.replay import Measured, Replay, Rule, measure
 
+MEASURES = "measures"  # the folder of what is saved, beside those of the recipes
 SHOWN = 3  # examples of documents that a change gains or loses
 
 
@@ -211,7 +212,7 @@ def _save(again: Replay, made: Weighed, batches: Iterator[Measured], root: Path)
             made.add(one)
             yield _stored(one, target, reasons)
 
-    name = f"measures/{made.dataset}"
+    name = f"{MEASURES}/{made.dataset}"
     folder = root / name
     with lock(folder):
         (folder / manifests.NAME).unlink(missing_ok=True)

@@ -65,6 +65,14 @@ def test_dropped_gives_the_documents_that_a_rule_took(place: Path) -> None:
     assert browse.dropped("pool/short", "long", place / "env.yaml", place / "pipelines", 2) == got[:2]
 
 
+def test_dropped_can_be_narrowed_by_what_was_measured(place: Path) -> None:
+    every = browse.dropped("pool/short", "long", place / "env.yaml", place / "pipelines", 1000)
+    some = browse.dropped("pool/short", "long", place / "env.yaml", place / "pipelines", 1000, "n_chars > 49")
+    assert some == [one for one in every if one.row["n_chars"] > 49] and 0 < len(some) < len(every)
+    with pytest.raises(ConfigError, match="--where"):
+        browse.dropped("pool/short", "long", place / "env.yaml", place / "pipelines", 1, "n_chars")
+
+
 def test_dropped_by_a_tag_has_the_tag(place: Path) -> None:
     got = browse.dropped("pool/first", "copy", place / "env.yaml", place / "pipelines", 1000)
     assert len(got) == manifests.load(place / "build/env/pool/first").counts["0:keep.dropped.copy"] > 0
