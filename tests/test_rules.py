@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,52 +13,16 @@ from dolma import rules, sql
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, DataError, Errors
 from dolma.core.schema import keys
-from dolma.replay import Measured, Rule, replay
+from dolma.replay import Measured, Rule
 from dolma.runner import Run
 from dolma.verify import verify
 from tests.engines.flow import write_env, write_recipes
-
-LIMITS = {"a": 70, "b": 60, "c": 80}  # a rule keeps what is below
-ROWS = 400
-READ = {
-    "read": {"jsonl": {"files": "*.jsonl", "columns": {"id": "string", "text": "large_string", "a": "int64", "b": "int64", "c": "int64"}}},
-    "table": "rows",
-    "steps": [],
-}
-THREE: dict[str, Any] = {
-    "input": "source/numbers",
-    "table": "rows",
-    "steps": [
-        {"keep": {"where": "a < 70", "reason": "a"}},
-        {"set": {"columns": {"twice": "b * 2"}}},
-        {"keep": {"where": "twice < 120", "reason": "b"}},
-        {"select": {"columns": ["id", "text", "c"]}},
-        {"keep": {"where": "c < 80", "reason": "c"}},
-    ],
-}
-
-
-def numbers() -> dict[str, np.ndarray]:
-    made = np.random.default_rng(11).integers(0, 100, (3, ROWS))
-    return {"a": made[0], "b": made[1], "c": made[2]}
+from tests.numbers import LIMITS, READ, ROWS, THREE, numbers, weighed, write
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rules")
-    (folder / "raw").mkdir()
-    values = numbers()
-    for file in range(4):
-        rows = [{"id": f"doc{n}", "text": "é" * (n % 7), **{name: int(values[name][n]) for name in values}} for n in range(file * 100, file * 100 + 100)]
-        (folder / f"raw/{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    write_recipes(folder, {"source/numbers": READ, "pool/three": THREE})
-    Run(write_env(folder), folder / "pipelines").run(["."])
-    return folder
-
-
-def weighed(place: Path, *texts: str, name: str = "pool/three", limit: int | None = None, save: bool = False) -> rules.Weighed:
-    with replay(name, place / "env.yaml", place / "pipelines", limit) as again:
-        return rules.weigh(again, texts, place / "build/env" if save else None)
+    return write(tmp_path_factory.mktemp("rules"))
 
 
 def test_rules_take_first_alone_and_only_what_numpy_says(place: Path) -> None:
@@ -94,13 +57,6 @@ def test_another_threshold_gives_what_a_run_with_it_gives(place: Path, tmp_path:
         assert set(moved.ids) <= ids and len(moved.ids) == min(3, len(ids))
 
 
-def test_some_units_are_exact_for_themselves_and_evenly_spaced(place: Path) -> None:
-    values, found = numbers(), weighed(place, limit=2)
-    half = np.concatenate([values["a"][:100], values["a"][200:300]])
-    assert (found.units, found.of, found.documents) == (2, 4, 200) and found.weights[0].first == (half >= 70).sum()
-    assert weighed(place, limit=99).units == 4
-
-
 def test_saved_measures_answer_other_thresholds_in_sql(place: Path) -> None:
     found, values = weighed(place, save=True), numbers()
     root = place / "build/env"
@@ -133,32 +89,6 @@ def test_two_rules_of_one_reason_are_told_apart_by_their_labels(place: Path) -> 
         weighed(place, "high: a < 1", name="pool/twice")
     found = weighed(place, "1:keep: b < 1", name="pool/twice")  # never run: what it would do
     assert found.changes == {"1:keep": "b < 1"} and found.kept_then == ((numbers()["a"] < 70) & (numbers()["b"] < 1)).sum()
-
-
-def test_a_step_that_fails_on_dropped_rows_leaves_them_unmeasured(place: Path) -> None:
-    steps = [
-        {"keep": {"where": "a < 70", "reason": "a"}},
-        {"set": {"columns": {"root": "sqrt(80 - a)::INTEGER"}}},  # no square root of a negative number
-        {"keep": {"where": "root < 6", "reason": "root"}},
-    ]
-    write_recipes(place, {"pool/roots": {**THREE, "steps": steps}})
-    values = numbers()["a"]
-    found = weighed(place, "a: a < 75", name="pool/roots")
-    assert [weight.unmeasured for weight in found.weights] == [0, (values >= 75).sum()]
-    root = np.rint(np.sqrt(np.maximum(80 - values, 0)))
-    assert found.kept == ((values < 70) & (root < 6)).sum() and found.kept_then == ((values < 75) & (root < 6)).sum()
-    assert "not measured" in rules.text(found)
-    with pytest.raises(DataError, match=r"sqrt\(80 - a\)::INTEGER` has no value"):
-        weighed(place, "a: a < 95", name="pool/roots")
-
-
-def test_rows_that_cannot_be_read_are_no_rules_loss(place: Path) -> None:
-    steps = [{"keep": {"where": "a < 70", "reason": "a"}}, {"refuse_test_rows": {"every": 5}}, {"keep": {"where": "number % 2 = 0", "reason": "odd"}}]
-    write_recipes(place, {"pool/refused": {**THREE, "uses": ["tests.engines.deadly"], "quarantine": 0.5, "steps": steps}})
-    Run(place / "env.yaml", place / "pipelines").run(["pool/refused"])
-    made, found = manifests.load(place / "build/env/pool/refused"), weighed(place, name="pool/refused")
-    assert found.unreadable == made.counts["1:refuse_test_rows.quarantined"] > 0
-    assert found.kept == made.rows and found.documents == found.kept + found.unreadable + sum(weight.first for weight in found.weights)
 
 
 def test_a_replay_that_differs_from_the_ledger_is_refused(place: Path) -> None:
