@@ -141,7 +141,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _stats(args: argparse.Namespace) -> None:
-    from dolma import stats
+    from dolma import costs, stats
     from dolma.console import table
 
     root = _root(args)
@@ -161,8 +161,8 @@ def _stats(args: argparse.Namespace) -> None:
         if dataset in known and column in stats.columns(root, known[dataset]):
             lines = stats.lengths(root, dataset, column)
             print(f"\n{column} of {dataset}\n{table(lines.column_names, [list(row.values()) for row in lines.to_pylist()])}")
-    if costs := stats.cost_rows(known, stats.costs(root, known)):
-        print(f"\nCPU of the runs that made them\n{table(stats.COSTS, costs)}")
+    if spent := costs.by_dataset(known, costs.measured(root, known)):
+        print(f"\nCPU of the runs that made them\n{table(costs.BY_DATASET, spent)}")
     for manifest in known.values():
         if manifest.format == "mds" and (cells := stats.cells(manifest)):
             body = [[c.source, c.topic, c.vigintile, c.sequences, c.tokens] for c in cells]
@@ -170,14 +170,14 @@ def _stats(args: argparse.Namespace) -> None:
 
 
 def _dataset_stats(args: argparse.Namespace, root: Path) -> None:
-    from dolma import rules, stats
+    from dolma import costs, rules
     from dolma.core import manifest
     from dolma.replay import replay
 
     if not args.dataset:
         raise ConfigError("stats", "--what-if needs a dataset", got="none", expected="its name", mend="dolma stats source/web/filter --what-if")
     if args.what_if is None:
-        print(stats.dataset_text(root, manifest.load(root / args.dataset)))
+        print(costs.text(root, manifest.load(root / args.dataset)))
         return
     with replay(args.dataset, _env_file(args), args.pipelines, args.limit) as again:
         found = rules.weigh(again, [text for text in args.what_if if text], root if args.save else None)

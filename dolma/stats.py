@@ -12,13 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dolma.console import table
 from dolma.core import counts as ledger
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
 from dolma.core.manifest import Manifest
 
-COSTS = ("dataset", "rows in", "CPU s", "rows a CPU s", "costliest", "% of CPU")
 END = "pool/documents"  # the dataset a document has reached when it is in the pool
 
 
@@ -56,17 +54,6 @@ class Cell:
     vigintile: int
     sequences: int
     tokens: int
-
-
-@dataclass(frozen=True)
-class Family:
-    """A step and the rules that look at its columns: documents removed, their share of those that came in (%), CPU seconds, their share (%)."""
-
-    name: str
-    removed: int
-    of_pool: float
-    cpu: float | None
-    of_cpu: float | None
 
 
 @dataclass(frozen=True)
@@ -153,67 +140,6 @@ def _source_funnel(known: dict[str, Manifest], head: str) -> Funnel:
     for manifest in chain:
         funnel.losses += [Loss(manifest.dataset, reason, n) for reason, n in ledger.dropped(manifest.counts).items()]
     return funnel
-
-
-def families(root: Path, manifest: Manifest) -> list[Family]:
-    """Documents that each family of rules removed, and the CPU seconds it took, in the order of the recipe.
-
-    A family is a step with the `keep` steps that look at its columns, as `run.jsonl` beside the manifest has it. CPU is None for all where nothing was
-    measured: the dataset was made before runs measured, or that file is gone.
-    """
-    from dolma.engines import cost
-
-    line = cost.read(root / manifest.dataset, manifest.fingerprint) or {"families": {}, "measured": {}}
-    cpu: Counter[str] = Counter()
-    for unit in line["measured"].values():
-        cpu.update(unit["cpu"])
-    taken = {step: numbers for step, numbers in ledger.steps(manifest.counts).items() if "in" in numbers}
-    removed: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
-    for step in (order := dict.fromkeys([*taken, *cpu])):
-        family = line["families"].get(step, step)
-        removed[family] += sum(n for what, n in taken.get(step, {}).items() if what.startswith(("dropped.", "quarantined")))
-        seconds[family] += cpu[step]
-    total, documents = sum(cpu.values()), entered(manifest)
-    found = []
-    for family in dict.fromkeys(line["families"].get(step, step) for step in order):
-        spent = (seconds[family], 100 * seconds[family] / total if total else 0.0) if line["measured"] else (None, None)
-        found.append(Family(_plain(family, list(removed)), removed[family], 100 * removed[family] / documents if documents else 0.0, *spent))
-    return found
-
-
-def _plain(label: str, labels: list[str]) -> str:
-    """The name in a step's label, unless another step of the recipe has it too."""
-    place, _, name = label.partition(":")
-    return name if place.isdigit() and sum(other.partition(":")[2] == name for other in labels) == 1 else label
-
-
-def costs(root: Path, known: dict[str, Manifest]) -> dict[str, list[Family]]:
-    """The families of each dataset whose run measured its CPU seconds."""
-    found = {name: families(root, manifest) for name, manifest in known.items() if manifest.format in ("parquet", "mds")}
-    return {name: rows for name, rows in found.items() if any(family.cpu for family in rows)}
-
-
-def cost_rows(known: dict[str, Manifest], found: dict[str, list[Family]]) -> list[list[object]]:
-    """A line a dataset: its rows in, CPU seconds, rows a CPU second, and its costliest family with that one's share in %; columns are COSTS."""
-    rows: list[list[object]] = []
-    for name, parts in found.items():
-        cpu, most = sum(part.cpu or 0.0 for part in parts), max(parts, key=lambda part: part.cpu or 0.0)
-        rows.append([name, entered(known[name]), cpu, entered(known[name]) / cpu, most.name, most.of_cpu])
-    return rows
-
-
-def dataset_text(root: Path, manifest: Manifest) -> str:
-    """What the rules of a dataset removed and what its steps cost, laid out like the published table: documents removed, % of pool, % of CPU."""
-    found = families(root, manifest)
-    rows: list[list[object]] = [[f.name, f.removed, f.of_pool, f.cpu, f.of_cpu] for f in found]
-    cpu = [f.cpu for f in found if f.cpu is not None]
-    total = ["sum", sum(f.removed for f in found), sum(f.of_pool for f in found), sum(cpu) if cpu else None, 100.0 if cpu else None]
-    documents = entered(manifest)
-    head = f"{manifest.dataset}: {documents:,} documents in, {manifest.rows:,} rows out"
-    if sum(cpu) and documents:
-        head += f", {sum(cpu):,.2f} CPU s, {documents / sum(cpu):,.0f} documents a CPU second"
-    return f"{head}\n{table(['family', 'removed', '% of pool', 'CPU s', '% of CPU'], [*rows, total])}"
 
 
 def by_source(root: Path, dataset: str) -> Counter[str]:

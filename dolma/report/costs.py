@@ -1,6 +1,6 @@
 """The report's section about cost: what each family of rules removed, and its share of the CPU seconds."""
 
-from dolma import stats
+from dolma.costs import BY_DATASET, BY_FAMILY, by_dataset, by_family
 from dolma.report.blocks import data_table, details, missing, section
 from dolma.report.figures import Figures
 
@@ -13,9 +13,8 @@ def costs(figures: Figures) -> str:
     )
     if not figures.costs:
         return section("costs", "Costs", why, missing("No run has measured its CPU seconds."))
-    body = data_table(stats.COSTS, stats.cost_rows(figures.known, figures.costs), mono=("dataset",))
+    body = data_table(BY_DATASET, by_dataset(figures.known, figures.costs), mono=("dataset",))
     for name, families in figures.costs.items():
         if any(family.removed for family in families):
-            rows = [[f.name, f.removed, f.of_pool, f.cpu, f.of_cpu] for f in families]
-            body += details(f"{name} by family", data_table(["family", "documents removed", "% of pool", "CPU s", "% of CPU"], rows))
+            body += details(f"{name} by family", data_table(BY_FAMILY, by_family(families), wide=("reasons",)))
     return section("costs", "Costs", why, body)

@@ -64,7 +64,9 @@ def test_costs_stand_by_dataset_and_by_family(tmp_path: Path) -> None:
     assert "source/web/extract by family" in text
     cells = re.findall(r"<tr><td>extract_web</td>(.*?)</tr>", text)
     removed = DROPPED["web"]["not_html"] + DROPPED["web"]["not_english"]
-    assert [re.sub("<[^>]*>", " ", row).split() for row in cells] == [[str(removed), f"{100 * removed / SOURCES['web'][0]:.4g}", "6.5", "81.25"]]
+    assert [re.sub("<[^>]*>", " ", row).split() for row in cells] == [
+        [str(removed), f"{100 * removed / SOURCES['web'][0]:.4g}", "6.5", "81.25", *"not_english 299, not_html 30".split()]
+    ]
     assert "No run has measured its CPU seconds." in report(build(tmp_path / "other"), tmp_path / "other.html", "none").read_text()
 
 
