@@ -14,6 +14,19 @@ from dolma.core.log import logger, setup
 
 log = logger("dolma.cli")
 MOST_ERRORS = 20
+STATS_EXAMPLES = """examples:
+  dolma stats source/web/filter                                              documents removed, % of pool, % of CPU by family of rules
+  dolma stats source/web/filter --what-if                                    what each rule takes first, alone, and only it
+  dolma stats source/web/filter --what-if "few_characters: n_chars >= 100"   and what another threshold would bring or cost
+  dolma stats source/web/filter --what-if --save                             and every row's measures, for dolma sql"""
+SQL_EXAMPLES = """examples:
+  SELECT reason, sum(rows) FROM counts WHERE dataset = 'source/web/filter' AND kind = 'dropped' GROUP BY 1 ORDER BY 2 DESC
+  SELECT family, sum(cpu), 100 * sum(cpu) / sum(sum(cpu)) OVER () FROM costs WHERE dataset = 'source/web/filter' GROUP BY 1
+  SELECT count(*) FILTER (lang_score < 0.8), sum(length(text)) FILTER (lang_score < 0.8) FROM source_web_filter
+after `dolma stats source/web/filter --what-if --save`:
+  SELECT fails, count(*), sum(chars) FROM measures_source_web_filter GROUP BY 1 ORDER BY 2 DESC
+  SELECT count(*), sum(chars) FROM measures_source_web_filter WHERE (fails = [] OR fails = ['not_english']) AND lang = 'en' AND lang_score >= 0.5
+  SELECT n, count(*) FILTER (n_words < n) FROM measures_source_web_filter, range(10, 110, 10) AS r(n) GROUP BY 1 ORDER BY 1"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,8 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dolma", description="From raw pages to training shards: one flow, every number with one cause.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def verb(name: str, fn: object, text: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, parents=[common], help=text, description=text)
+    def verb(name: str, fn: object, text: str, examples: str = "") -> argparse.ArgumentParser:
+        form = argparse.RawDescriptionHelpFormatter
+        made = verbs.add_parser(name, parents=[common], help=text, description=text, epilog=examples, formatter_class=form)
         made.set_defaults(verb=fn)
         return made
 
@@ -56,14 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("run", _run, "make every stale dataset and stage among the targets and what they need")
     one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
     one.add_argument("--force", action="store_true", help="make them again although they are fresh")
-    one = verb("stats", _stats, "print the funnel by source, lengths by source and tokens by cell; of one dataset: what its rules removed and what they cost")
+    one = verb(
+        "stats",
+        _stats,
+        "print the funnel by source, lengths by source and tokens by cell; of one dataset: what its rules removed and what they cost",
+        STATS_EXAMPLES,
+    )
     one.add_argument("dataset", nargs="?", help="e.g. source/web/filter")
     one.add_argument(
         "--what-if", metavar="REASON: WHERE", action="append", nargs="?", const="", help="run its steps again: what each rule takes, and would with this one"
     )
     one.add_argument("--limit", type=int, help="with --what-if: only so many units of its input, evenly spaced")
     one.add_argument("--save", action="store_true", help="with --what-if: keep every row's measures as the dataset measures/DATASET, for dolma sql")
-    one = verb("sql", _sql, "query every dataset, manifest, ledger and metric with DuckDB SQL, read-only")
+    one = verb("sql", _sql, "query every dataset, manifest, ledger and metric with DuckDB SQL, read-only", SQL_EXAMPLES)
     one.add_argument("query", help='e.g. "SELECT source, count(*) FROM pool_documents GROUP BY 1"; SHOW TABLES lists the views')
     one.add_argument("--format", choices=("table", "csv", "json"), default="table", help="form of the result on stdout")
     one = verb("inspect", _inspect, "print rows of a dataset, what it quarantined, or what it dropped")

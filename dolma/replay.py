@@ -111,8 +111,7 @@ class Measured:
 
     `place` has, for each row of `batch`, its number among the `rows` that were read; the arrays below are by that number. `now` and `then` (rules, rows)
     hold 1 keep, 0 drop, -1 not measured; `chars` (rules, rows) are the characters of `text` at each rule; `reached` (2, rows) says which rows come
-    through all steps under the rules as they are, and as they would be; `lost` (rules, rows) which a rule is the first to drop, under each; `unreadable`
-    are rows that a run quarantines.
+    through all steps under the rules as they are, and as they would be; `unreadable` are rows that a run quarantines.
     """
 
     rows: int
