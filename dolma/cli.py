@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 config, 3 data invariant broken, 4 environment, 5 partial 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from dolma.core.config import Env, read_yaml
@@ -70,12 +71,30 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("run", _run, "make every stale dataset and stage among the targets and what they need")
     one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
     one.add_argument("--force", action="store_true", help="make them again although they are fresh")
-    one = verb(
-        "stats",
-        _stats,
-        "print the funnel by source, lengths by source and tokens by cell; of one dataset: what its rules removed and what they cost",
-        STATS_EXAMPLES,
-    )
+    _looking(verb)
+    one = verb("trace", _trace, "name the documents inside a packed sequence")
+    one.add_argument("dataset", help="e.g. shard/pool")
+    one.add_argument("stream", help="e.g. web/science/18")
+    one.add_argument("sequence", type=int, help="index in the stream, from 0")
+    one = verb("report", _report, "write one HTML file with the funnel, cells, mixes, curves and held-out figures")
+    one.add_argument("--out", type=Path, help="the file (default: report.html in the env's root)")
+    one.add_argument("--title", help="heading of the page")
+    one = verb("publish", _publish, "write the sequences of a mix, repeated as it says, into one folder of MosaicML shards")
+    one.add_argument("mix", help="e.g. mix/pretrain")
+    one.add_argument("out", type=Path, help="a folder that does not exist yet")
+    one.add_argument("--seed", type=int, default=0, help="seed of which sequences get one copy more")
+    one = verb("verify", _verify, "hash every file again and check every ledger against the manifests")
+    one.add_argument("datasets", nargs="*", help="default: all")
+    one = verb("steps", _steps, "list the steps that recipes may use, or describe one")
+    one.add_argument("name", nargs="?")
+    verb("doctor", _doctor, "say what this machine has, what is missing, and how to get it")
+    return parser
+
+
+def _looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    """The verbs for who looks at data: stats, sql, inspect."""
+    text = "print the funnel by source, lengths by source and tokens by cell; of one dataset: what its rules removed and what they cost"
+    one = verb("stats", _stats, text, STATS_EXAMPLES)
     one.add_argument("dataset", nargs="?", help="e.g. source/web/filter")
     one.add_argument(
         "--what-if", metavar="REASON: WHERE", action="append", nargs="?", const="", help="run its steps again: what each rule takes, and would with this one"
@@ -96,23 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--width", type=int, default=600, help="characters of a value that are shown (0: all)")
     one.add_argument("--full", action="store_const", const=0, dest="width", help="the same as --width 0")
     one.add_argument("--format", choices=("text", "json"), default="text", help="form of the rows on stdout; json: one a line, whole")
-    one = verb("trace", _trace, "name the documents inside a packed sequence")
-    one.add_argument("dataset", help="e.g. shard/pool")
-    one.add_argument("stream", help="e.g. web/science/18")
-    one.add_argument("sequence", type=int, help="index in the stream, from 0")
-    one = verb("report", _report, "write one HTML file with the funnel, cells, mixes, curves and held-out figures")
-    one.add_argument("--out", type=Path, help="the file (default: report.html in the env's root)")
-    one.add_argument("--title", help="heading of the page")
-    one = verb("publish", _publish, "write the sequences of a mix, repeated as it says, into one folder of MosaicML shards")
-    one.add_argument("mix", help="e.g. mix/pretrain")
-    one.add_argument("out", type=Path, help="a folder that does not exist yet")
-    one.add_argument("--seed", type=int, default=0, help="seed of which sequences get one copy more")
-    one = verb("verify", _verify, "hash every file again and check every ledger against the manifests")
-    one.add_argument("datasets", nargs="*", help="default: all")
-    one = verb("steps", _steps, "list the steps that recipes may use, or describe one")
-    one.add_argument("name", nargs="?")
-    verb("doctor", _doctor, "say what this machine has, what is missing, and how to get it")
-    return parser
 
 
 def _env_file(args: argparse.Namespace) -> Path:
