@@ -22,12 +22,12 @@ STATS_EXAMPLES = """examples:
   dolma stats source/web/filter --what-if --save                             and every row's measures, for dolma sql"""
 SQL_EXAMPLES = """examples:
   SELECT reason, sum(rows) FROM counts WHERE dataset = 'source/web/filter' AND kind = 'dropped' GROUP BY 1 ORDER BY 2 DESC
-  SELECT family, sum(cpu), 100 * sum(cpu) / sum(sum(cpu)) OVER () FROM costs WHERE dataset = 'source/web/filter' GROUP BY 1
-  SELECT count(*) FILTER (lang_score < 0.8), sum(length(text)) FILTER (lang_score < 0.8) FROM source_web_filter
+  SELECT family, sum(cpu) AS cpu, 100 * sum(cpu) / sum(sum(cpu)) OVER () AS share FROM costs WHERE dataset = 'source/web/filter' GROUP BY 1
+  SELECT count(*) AS lost, sum(length(text)) AS characters FROM source_web_filter WHERE lang_score < 0.8
 after `dolma stats source/web/filter --what-if --save`:
-  SELECT fails, count(*), sum(chars) FROM measures_source_web_filter GROUP BY 1 ORDER BY 2 DESC
-  SELECT count(*), sum(chars) FROM measures_source_web_filter WHERE (fails = [] OR fails = ['not_english']) AND lang = 'en' AND lang_score >= 0.5
-  SELECT n, count(*) FILTER (n_words < n) FROM measures_source_web_filter, range(10, 110, 10) AS r(n) GROUP BY 1 ORDER BY 1"""
+  SELECT fails, count(*) AS n, sum(chars) AS chars FROM measures_source_web_filter GROUP BY 1 ORDER BY 2 DESC LIMIT 20
+  SELECT count(*) AS kept, sum(chars) AS chars FROM measures_source_web_filter WHERE (fails = [] OR fails = ['not_english']) AND lang = 'en' AND lang_score >= 0.5
+  SELECT n, count(*) FILTER (n_words < n) AS lost FROM measures_source_web_filter, range(10, 110, 10) AS r(n) GROUP BY 1 ORDER BY 1"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -207,7 +207,7 @@ def _dataset_stats(args: argparse.Namespace, root: Path) -> None:
         from dolma.sql import view
 
         name = view(f"{rules.MEASURES}/{args.dataset}")
-        log.info("%s", f'saved as the view {name}: dolma sql "SELECT fails, count(*), sum(chars) FROM {name} GROUP BY 1 ORDER BY 2 DESC"')
+        log.info("%s", f'saved as the view {name}: dolma sql "SELECT fails, count(*) AS n FROM {name} GROUP BY 1 ORDER BY 2 DESC LIMIT 20"')
 
 
 def _sql(args: argparse.Namespace) -> None:
