@@ -37,7 +37,7 @@ BLOCK = 1 << 16
 BATCH_ROWS, BATCH_BYTES = 512, 32 << 20  # a batch ends at either: pages of 70 kB fill it at the bytes
 
 
-@reader(out=COLUMNS)
+@reader(out=COLUMNS, packages=("fastwarc",))
 def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20) -> Iterator[pa.RecordBatch]:
     """One row for every record of a WARC file (gzip or plain); `keep` decides which are pages.
 

@@ -10,7 +10,7 @@ from dolma.core.schema import append
 from dolma.core.step import step
 
 
-@step(needs=("text",), adds={"lang": pa.string(), "lang_score": pa.float32()}, version=1)
+@step(needs=("text",), adds={"lang": pa.string(), "lang_score": pa.float32()}, version=1, packages=("py3langid",))
 def tag_language(batch: pa.RecordBatch, *, max_chars: int = 1_000) -> pa.RecordBatch:
     """The likeliest of 97 languages as `lang` (ISO 639-1) and its probability `lang_score`, from the beginning of the text.
 

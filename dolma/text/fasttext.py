@@ -20,6 +20,7 @@ from dolma.core.files import version
 
 PUNCTUATION = re.compile(r"([^\w\s])")
 LABEL = "__label__"
+DISTRIBUTIONS = ("fasttext", "fasttext-numpy2-wheel")  # either brings the package `fasttext`
 PERTURB = -6  # M_PERTURB of glibc's mallopt: new memory is filled with the complement of this byte
 
 
