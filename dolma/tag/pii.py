@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv6Address
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,9 +29,9 @@ _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _NUMBER = re.compile(
     # IPv4, not in `1.2.3.4.5`, `name-1.2.3.4`, `Chrome/120.0.0.0`, `1.2.3.4-beta`
     rf"(?P<ip>(?<![\w.+-])(?<!\w/)(?:{_OCTET}\.){{3}}{_OCTET}(?!\w|\.\d|-[a-z]))"
-    # North America: area code and exchange begin with 2 to 9. Source: NANP, ATIS-0300051
+    # North America: area code and exchange begin with 2 to 9. Source: North American Numbering Plan, NXX
     rf"|(?P<american>(?:(?<![\w$#/.+-])\+?1{_GAP}?(?:{_BRACKETED}|{_AREA})|(?<!\d){_BRACKETED}|(?<![\w$#/.-]){_AREA})[2-9]\d\d{_GAP}\d{{4}}(?![\w@]|[./-]\d))"
-    # international: `+` and 9 to 15 digits. Source: E.164, 6.1; fewer are sums as often as numbers
+    # international: `+` and 9 to 15 digits. Source: ITU-T E.164 for 15; fewer are sums as often as numbers
     rf"|(?P<abroad>(?<![\w+])\+(?!\d{{4,}}\.)[1-9](?:{_BETWEEN}\d){{8,14}}(?![\w@]|[.,]\d))",
     re.ASCII | re.IGNORECASE,
 )
@@ -44,6 +45,7 @@ _VERSION = re.compile(
     re.IGNORECASE,
 )
 _NETWORK = re.compile(r"\b(?:ips?|ipv4|address(?:es)?|addr|hosts?|server|dns|ping|gateway|subnet|router|proxy|client|nameserver)\b|//$|@$", re.IGNORECASE)
+_PORT = re.compile(r":\d{2,5}\b")
 # Networks whose addresses name no one outside: this host, private, loopback, link-local, multicast and masks. Source: RFC 6890, 1918, 5771
 _NOBODY = re.compile(r"(?:0|10|127|22[4-9]|2[3-5]\d)\.|192\.168\.|169\.254\.|172\.(?:1[6-9]|2\d|3[01])\.")
 
@@ -56,19 +58,18 @@ def tag_pii(batch: pa.RecordBatch) -> pa.RecordBatch:
     IPv6 that are valid outside a private network, without versions and section numbers). The span has no blanks around it. An empty list where nothing is.
     In SQL: `len(pii)`, `len([p for p in pii if p.kind = 'email'])`, `[text[p.start + 1:p."end"] for p in pii]`.
 
-    Source: kinds of the Dolma toolkit's `pii_regex`, arXiv:2402.00159 5.3; the rules are our own.
+    Source: kinds of the Dolma toolkit's `pii_regex`; arXiv:2402.00159; the rules are our own.
     """
-    found = [[dict(zip(("kind", "start", "end"), span, strict=True)) for span in spans] for spans in find(batch.column("text"))]
-    return append(batch, {"pii": pa.array(found, SPANS)})
+    return append(batch, {"pii": pa.array(find(batch.column("text")), SPANS)})
 
 
 @step(needs=("text", "pii"), adds={"text": pa.large_string(), "pii": SPANS})
 def mask_pii(batch: pa.RecordBatch, *, email: str = "|||EMAIL_ADDRESS|||", phone: str = "|||PHONE_NUMBER|||", ip: str = "|||IP_ADDRESS|||") -> pa.RecordBatch:
-    """The text with a token in the place of each span of `pii`; `pii` then says where the tokens stand. All else in the text stays as it is.
+    """The text with a token in the place of each span of `pii`; `pii` then says where the tokens stand (an empty token leaves no span). All else stays.
 
     Raises:
         DataError: a span is not in the text, or what stands there is none of its kind: the text was changed after `tag_pii`.
-    Source: tokens of Dolma, arXiv:2402.00159 5.3.
+    Source: tokens of Dolma, arXiv:2402.00159.
     """
     tokens = {"email": email, "phone": phone, "ip": ip}
     texts, spans = batch.column("text").cast(pa.large_string()), batch.column("pii").to_pylist()
@@ -79,8 +80,10 @@ def mask_pii(batch: pa.RecordBatch, *, email: str = "|||EMAIL_ADDRESS|||", phone
     return append(batch, {"text": text, "pii": pa.array([next(moved) if row else row for row in spans], SPANS)})
 
 
-def _masked(text: str | None, spans: list[dict], tokens: dict[str, str]) -> tuple[str, list[dict]]:
-    parts, moved, done, size = [], [], 0, 0
+def _masked(text: str | None, spans: list[dict[str, Any]], tokens: dict[str, str]) -> tuple[str, list[Span]]:
+    parts: list[str] = []
+    moved: list[Span] = []
+    done = size = 0
     for span in spans:
         kind, start, end = span["kind"], span["start"], span["end"]
         there = (text or "")[start:end]
@@ -89,7 +92,7 @@ def _masked(text: str | None, spans: list[dict], tokens: dict[str, str]) -> tupl
             raise DataError("mask_pii", f"{kind} at {start}:{end} is none", got=repr(there[:40]), expected=f"a span of {kind} in the text", mend=mend)
         parts += [(text or "")[done:start], tokens[kind]]
         size += start - done
-        moved.append({"kind": kind, "start": size, "end": size + len(tokens[kind])})
+        moved += [(kind, size, size + len(tokens[kind]))] if tokens[kind] else []
         size, done = size + len(tokens[kind]), end
     return "".join([*parts, (text or "")[done:]]), moved
 
@@ -100,7 +103,7 @@ def find(texts: pa.Array) -> Iterator[list[Span]]:
     from dolma.kernels.words import buffers
 
     data, offsets = buffers(texts)
-    content = memoryview(data)
+    content = data.data
     rows: list[list[Span]] = [[] for _ in range(len(texts))]
     for row, kind, left, start, end, point in contacts.places(data, offsets).tolist():
         before, place = str(content[left:start], "utf-8", "replace"), str(content[start:end], "utf-8", "replace")
@@ -155,7 +158,7 @@ def _address(text: str, first: int, last: int) -> bool:
     if _VERSION.search(before):
         return False
     long = [len(number) == 3 for number in numbers]
-    return bool(long[0] or sum(long) > 1 or _NETWORK.search(before) or re.match(r":\d{2,5}\b", text[last:]))
+    return bool(long[0] or sum(long) > 1 or _NETWORK.search(before) or _PORT.match(text, last))
 
 
 def _grouped(number: str) -> bool:

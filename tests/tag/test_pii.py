@@ -130,14 +130,15 @@ def test_tokens_stand_in_the_place_of_spans() -> None:
     made = mask_pii(tagged)
     assert made.column("text").to_pylist() == ["\u00fc: |||EMAIL_ADDRESS|||, |||PHONE_NUMBER|||", None, "|||IP_ADDRESS|||", "no"]
     assert made.schema == tagged.schema and [len(row) for row in made.column("pii").to_pylist()] == [2, 0, 1, 0]
-    assert mask_pii(tagged, email="<e>", phone="", ip="").column("text").to_pylist()[0] == "\u00fc: <e>, "
+    other = mask_pii(tagged, email="<e>", phone="", ip="")
+    assert other.column("text").to_pylist() == ["\u00fc: <e>, ", None, "", "no"] and mask_pii(other, email="<e>").equals(other)
     assert mask_pii(tag_pii(batch())).num_rows == 0
 
 
 @pytest.mark.parametrize("changed", ["ab a@b.org", "a@b.o", "", None])
 def test_spans_of_another_text_are_refused(changed: str | None) -> None:
     spans = tag_pii(batch("a@b.org and 198.51.100.7")).column("pii")
-    with pytest.raises(DataError, match="mask_pii: .* is none"):
+    with pytest.raises(DataError, match=r"mask_pii: .* is none"):
         mask_pii(pa.RecordBatch.from_arrays([pa.array([changed], pa.large_string()), spans], ["text", "pii"]))
 
 
@@ -185,7 +186,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(st
 @given(st.lists(TEXTS, max_size=4))
 def test_spans_are_sorted_disjoint_in_range_and_tight(texts: list[str]) -> None:
     rows = list(find(pa.array(texts, pa.large_string())))
-    assert [list(find(pa.array([text], pa.large_string())))[0] for text in texts] == rows
+    assert [next(iter(find(pa.array([text], pa.large_string())))) for text in texts] == rows
     for text, spans in zip(texts, rows, strict=True):
         done = 0
         for kind, start, end in spans:
