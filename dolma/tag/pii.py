@@ -20,7 +20,7 @@ _MAIL = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _CONTEXT = 48  # characters before four numbers in which a word tells what they are
-_LOGIN = re.compile(r"//[^\s/@]*$")  # `https://name:word@host`
+_LINK = re.compile(r"(?<!mailto)://[^\s?#@]*$")  # `https://name:word@host`, `https://lists.example.org/message-id@host`
 _GAP = r"[ .\-\u00a0\u2010-\u2013]"
 _AREA = rf"[2-9]\d\d(?:{_GAP}|/)"
 _BRACKETED = rf"\([2-9]\d\d\){_GAP}{{0,2}}"
@@ -120,7 +120,7 @@ def find(texts: pa.Array) -> Iterator[list[Span]]:
 
 def _mails(text: str, start: int) -> Iterator[Span]:
     found = _MAIL.search(text, start)
-    if found and not _LOGIN.search(text[: found.start()]) and not found.group().startswith("git@"):
+    if found and not _LINK.search(text[: found.start()]) and not found.group().startswith("git@"):
         yield "email", *found.span()
 
 

@@ -40,6 +40,9 @@ def items(text: str) -> list[tuple[str, str]]:
         ("<mailto:o'neil_7@example.org>", "o'neil_7@example.org"),
         ("contact...bob@example.com!", "bob@example.com"),
         ("邮箱abc@example.com请", "abc@example.com"),
+        ("https://example.org/stop?mail=bob@example.org", "bob@example.org"),
+        ("mailto://bob@example.org //", "bob@example.org"),
+        ("x = 1 //bob@example.org", "bob@example.org"),
         ("email=x@sub-domain.example.museum&y", "x@sub-domain.example.museum"),
     ],
 )
@@ -92,7 +95,7 @@ def test_addresses_of_machines(text: str, there: str | None) -> None:
     "text",
     [
         "icon@2x.png and x@y, a@b, name@host, @media.screen, foo@bar.js",
-        "https://jane:s3cret@example.com/ and git@github.com:jane/x",
+        "https://jane:s3cret@example.com/ and git@github.com:jane/x, https://lists.example.org/m/20050407.a1@mail.example.org",
         "version 101.2.3.4, v1.2.3.140, Chrome/120.0.0.0, pkg-112.0.0.1, 112.0.0.1-beta, 1.2.3.4.5, release 110.0.0.2",
         "section 4.1.2.3, 1.2.3.4, \u00a7 121.1.1.1, Skype 8.55.0.141",
         "192.168.1.1, 10.0.0.138, 127.0.0.1, 255.255.255.0, 0.0.0.0, 172.16.254.1, 256.1.1.300",
