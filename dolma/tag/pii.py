@@ -30,12 +30,12 @@ _NUMBER = re.compile(
     # IPv4, not in `1.2.3.4.5`, `name-1.2.3.4`, `Chrome/120.0.0.0`, `1.2.3.4-beta`
     rf"(?P<ip>(?<![\w.+-])(?<!\w/)(?:{_OCTET}\.){{3}}{_OCTET}(?!\w|\.\d|-[a-z]))"
     # North America: area code and exchange begin with 2 to 9. Source: North American Numbering Plan, NXX
-    rf"|(?P<american>(?:(?<![\w$#/.+-])\+?1{_GAP}?(?:{_BRACKETED}|{_AREA})|(?<!\d){_BRACKETED}|(?<![\w$#/.-]){_AREA})[2-9]\d\d{_GAP}\d{{4}}(?![\w@]|[./-]\d))"
+    rf"|(?P<american>(?:(?<![\w$#/.+-])\+?1{_GAP}?(?:{_BRACKETED}|{_AREA})|(?<!\d){_BRACKETED}|(?<![\w$#/.-]){_AREA})[2-9]\d\d{_GAP}\d{{4}}(?![a-wyz\d@]|[./-]\d))"
     # international: `+` and 9 to 15 digits. Source: ITU-T E.164 for 15; fewer are sums as often as numbers
-    rf"|(?P<abroad>(?<![\w+])\+(?!\d{{4,}}\.)[1-9](?:{_BETWEEN}\d){{8,14}}(?![\w@]|[.,]\d))",
+    rf"|(?P<abroad>(?<![\w+])\+(?!\d{{4,}}\.)[1-9](?:{_BETWEEN}\d){{8,14}}(?![a-wyz\d@]|[.,]\d))",
     re.ASCII | re.IGNORECASE,
 )
-_NATIONAL = re.compile(rf"\(?\d(?:{_BETWEEN}\d){{6,14}}(?![\w@]|[.,]\d)", re.ASCII)
+_NATIONAL = re.compile(rf"\(?\d(?:{_BETWEEN}\d){{6,14}}(?![a-wyz\d@]|[.,]\d)", re.ASCII | re.IGNORECASE)
 _CALLED = re.compile(
     r"(?:\b(?:tele(?:f[oó]n[oe]?|phone?)|tel|phone|fax|telefax|t[ée]l[ée]phone|mobile?|handy|hotline|whatsapp)\b|[☎☏✆📞📱])\W{0,4}$", re.IGNORECASE
 )
