@@ -1,52 +1,26 @@
-"""Languages by a fastText model that is trained here on half of the labelled paragraphs; a model that is cut, changed or no classifier is refused."""
+"""Languages by a fastText model that is trained here on half of the labelled paragraphs; a run with a model that is cut or changed reads no data."""
 
 import gzip
 import json
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 import yaml
 
 from dolma.core import manifest
-from dolma.core.config import check
-from dolma.core.errors import ConfigError, DataError
+from dolma.core.errors import DataError
 from dolma.runner import Run
 from dolma.tag.language_fasttext import tag_language_fasttext
 from dolma.text import fasttext
 from dolma.text.fasttext_file import ModelFile
-
-WORDS = {"en": "the of and house river with that sleep", "de": "der die und Haus Fluss mit das schlafen", "zxx": "0x1f ret mov eax push"}
-
-
-def train(path: Path, rows: list[tuple[str, str]], squeeze: bool = False, **settings: Any) -> str:
-    """A classifier on characters, as lid models are; `squeeze` it to an .ftz."""
-    library = fasttext._library()
-    file = path.with_suffix(".txt")
-    file.write_text("".join(f"__label__{label} {text}\n" for text, label in rows), encoding="utf-8")
-    with fasttext._silent(), fasttext._zeroed():
-        options = {"lr": 1.0, "epoch": 40, "dim": 16, "minn": 1, "maxn": 3, "bucket": 20_000, "minCount": 1, "thread": 1, "seed": 1, "verbose": 0}
-        model = library.train_supervised(str(file), **{**options, **settings})
-        if squeeze:
-            model.quantize(input=str(file), qnorm=True, cutoff=8_000, retrain=False, thread=1)
-        model.save_model(str(path))
-    return str(path)
+from tests.text.lid import pinned, train, train_small
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two small models of three languages, and their hashes."""
-    folder = tmp_path_factory.mktemp("lid")
-    rows = [(" ".join(words.split()[k:] + words.split()[:k]), label) for label, words in WORDS.items() for k in range(5)] * 8
-    train(folder / "lid.bin", rows, bucket=400)
-    train(folder / "lid.ftz", rows, squeeze=True, bucket=400)
-    return folder
-
-
-def pinned(path: Path | str) -> ModelFile:
-    return ModelFile(file=str(path), sha256=sha256(Path(path).read_bytes()).hexdigest())
+    """A folder with two small models."""
+    return train_small(tmp_path_factory.mktemp("lid"))
 
 
 def tagged(model: ModelFile, *texts: str | None, **settings: int) -> list[tuple[str, float]]:
@@ -74,54 +48,6 @@ def test_only_the_beginning_is_looked_at(small: Path) -> None:
     model = pinned(small / "lid.bin")
     assert tagged(model, "the house " + "und das Haus " * 50, max_chars=10) == tagged(model, "the house ")
     assert tagged(model, "the house " + "und das Haus " * 50)[0][0] == "de"
-
-
-@pytest.mark.parametrize("name", ["lid.bin", "lid.ftz"])
-def test_a_file_cut_anywhere_is_refused(small: Path, tmp_path: Path, name: str) -> None:
-    whole = (small / name).read_bytes()
-    cut = tmp_path / name
-    for size in sorted({*range(0, len(whole), max(1, len(whole) // 150)), *range(200), len(whole) - 1}):
-        cut.write_bytes(whole[:size])
-        with pytest.raises(DataError, match="cannot read the classifier"):
-            fasttext.load(str(cut))
-    cut.write_bytes(whole + b"\0")
-    with pytest.raises(DataError, match="cannot read the classifier"):
-        fasttext.load(str(cut))
-    cut.write_bytes(whole)
-    assert fasttext.load(str(cut)).labels == ["de", "en", "zxx"]
-
-
-def test_sizes_that_lie_are_refused(small: Path, tmp_path: Path) -> None:
-    whole = bytearray((small / "lid.bin").read_bytes())
-    for place, value in ((64, -1), (64, 1 << 30), (72, 0), (72, -5)):  # words and labels of the dictionary
-        lie = whole.copy()
-        lie[place : place + 4] = value.to_bytes(4, "little", signed=True)
-        (tmp_path / "m").write_bytes(lie)
-        with pytest.raises(DataError, match="cannot read the classifier"):
-            fasttext.load(str(tmp_path / "m"))
-
-
-def test_word_vectors_are_no_classifier(tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text("the house of the river\n" * 50)
-    with fasttext._silent(), fasttext._zeroed():
-        fasttext._library().train_unsupervised(str(tmp_path / "words.txt"), dim=4, bucket=50, minCount=1, thread=1, epoch=1, verbose=0).save_model(
-            str(tmp_path / "vectors.bin")
-        )
-    with pytest.raises(DataError, match="cannot read the classifier") as error:
-        pinned(tmp_path / "vectors.bin")
-    assert "no labels" in str(error.value)
-
-
-def test_the_hash_says_which_model_is_meant(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="this is another model") as error:
-        ModelFile(file=str(small / "lid.bin"), sha256="0" * 64)
-    assert error.value.got == pinned(small / "lid.bin").sha256
-    with pytest.raises(ConfigError, match="no absolute path"):
-        ModelFile(file="models/lid.bin", sha256="0" * 64)
-    with pytest.raises(ConfigError, match="sha256"):
-        check({"file": str(small / "lid.bin"), "sha256": "lid"}, ModelFile, "model")
-    monkeypatch.setenv("MODELS", str(small))
-    assert ModelFile(file="$MODELS/lid.bin", sha256=pinned(small / "lid.bin").sha256).path == str(small / "lid.bin")
 
 
 @pytest.fixture
