@@ -66,8 +66,8 @@ def test_no_rows_give_no_rows() -> None:
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
-    alone = [tagged(text)[0] for text in (ENGLISH, "", GERMAN, ENGLISH)]
-    assert tagged(ENGLISH, "", GERMAN, ENGLISH) == alone
+    texts = [(ENGLISH + GERMAN)[7 * n % 50 : 7 * n % 50 + n * n % 97] for n in range(40)] + ["", GERMAN, ""]
+    assert tagged(*texts) == [tagged(text)[0] for text in texts]
     cut = pa.RecordBatch.from_arrays([pa.array([GERMAN, ENGLISH, None, GERMAN])], ["text"]).slice(1)
     assert tag_language(cut).column("lang").to_pylist() == ["en", "und", "de"]
 
