@@ -36,7 +36,7 @@ DOORS = (
     ("datatrove", "0.9", "web", "the datatrove engine"),
     ("fastwarc", "0.15", "web", "web archives"),
     ("resiliparse", "0.15", "web", "HTML"),
-    ("py3langid", "0.3", "web", "languages"),
+    ("py3langid", "0.4", "web", "languages"),
     ("pypdfium2", "4.30", "pdf", "PDF"),
     ("pymupdf", "1.25", "mupdf", "PDF, engine pymupdf (AGPL)"),
     ("fasttext-numpy2-wheel", "0.9.2", "models", "topic, quality"),
