@@ -15,8 +15,11 @@ from dolma.core.step import step
 SPANS = pa.list_(pa.struct({"kind": pa.string(), "start": pa.int32(), "end": pa.int32()}))
 Span = tuple[str, int, int]
 
+_NO_DOMAIN = r"(?!(?:png|jpe?g|gif|svg|webp|css|js|json|html?|php|service|socket|timer|mount)\b)"  # files and units of systemd
 _MAIL = re.compile(
-    r"\w[\w%+'-]*(?:\.[\w%+'-]+)*@(?:[a-z\d](?:[a-z\d-]{0,61}[a-z\d])?\.)+(?!(?:png|jpe?g|gif|svg|webp|css|js|json|html?|php)\b)[a-z]{2,24}(?![\w-])",
+    # the last label is of one case, so that it ends where `a@example.comEnglish` goes on
+    r"\w[\w%+'-]*(?:\.[\w%+'-]+)*@(?:[a-z\d](?:[a-z\d-]{0,61}[a-z\d])?\.)+"
+    rf"{_NO_DOMAIN}(?-i:[A-Z]?[a-z]{{1,23}}(?<=[A-Za-z]{{2}})(?![a-z\d_-])|[A-Z]{{2,24}}(?![\w-]))",
     re.ASCII | re.IGNORECASE,
 )
 _CONTEXT = 48  # characters before four numbers in which a word tells what they are
@@ -32,7 +35,7 @@ _NUMBER = re.compile(
     # North America: area code and exchange begin with 2 to 9. Source: North American Numbering Plan, NXX
     rf"|(?P<american>(?:(?<![\w$#/.+-])\+?1{_GAP}?(?:{_BRACKETED}|{_AREA})|(?<!\d){_BRACKETED}|(?<![\w$#/.-]){_AREA})[2-9]\d\d{_GAP}\d{{4}}(?![a-wyz\d@]|[./-]\d))"
     # international: `+` and 9 to 15 digits. Source: ITU-T E.164 for 15; fewer are sums as often as numbers
-    rf"|(?P<abroad>(?<![\w+])\+(?!\d{{4,}}\.)[1-9](?:{_BETWEEN}\d){{8,14}}(?![a-wyz\d@]|[.,]\d))",
+    rf"|(?P<abroad>(?<![\w+])(?<![\w+]\()(?:\((?=\+\d{{1,3}}\)))?\+(?!\d{{4,}}\.)[1-9](?:{_BETWEEN}\d){{8,14}}(?![a-wyz\d@]|[.,]\d))",
     re.ASCII | re.IGNORECASE,
 )
 _NATIONAL = re.compile(rf"\(?\d(?:{_BETWEEN}\d){{6,14}}(?![a-wyz\d@]|[.,]\d)", re.ASCII | re.IGNORECASE)

@@ -42,6 +42,9 @@ def items(text: str) -> list[tuple[str, str]]:
         ("邮箱abc@example.com请", "abc@example.com"),
         ("https://example.org/stop?mail=bob@example.org", "bob@example.org"),
         ("mailto://bob@example.org //", "bob@example.org"),
+        ("a@example.comEnglish", "a@example.com"),
+        ("Bob@Example.Com Bob", "Bob@Example.Com"),
+        ("BOB@EXAMPLE.ORG.", "BOB@EXAMPLE.ORG"),
         ("x = 1 //bob@example.org", "bob@example.org"),
         ("email=x@sub-domain.example.museum&y", "x@sub-domain.example.museum"),
     ],
@@ -62,6 +65,8 @@ def test_addresses_of_mail(text: str, there: str) -> None:
         ("(499) 555-0160x2659", "(499) 555-0160"),
         ("+1 499 555 0160", "+1 499 555 0160"),
         ("499\u2013555\u20130160", "499\u2013555\u20130160"),
+        ("Tel : (+1) 650 534-0325", "(+1) 650 534-0325"),
+        ("(+49 221 1234567)", "+49 221 1234567"),
         ("\u00fcber +49 (0)221 / 123 4567,", "+49 (0)221 / 123 4567"),
         ("+442079460958", "+442079460958"),
         ("+33\u00a01\u00a070\u00a018\u00a099\u00a000", "+33\u00a01\u00a070\u00a018\u00a099\u00a000"),
@@ -95,7 +100,7 @@ def test_addresses_of_machines(text: str, there: str | None) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "icon@2x.png and x@y, a@b, name@host, @media.screen, foo@bar.js",
+        "icon@2x.png and x@y, a@b, name@host, @media.screen, foo@bar.js, unit@name.service",
         "https://jane:s3cret@example.com/ and git@github.com:jane/x, https://lists.example.org/m/20050407.a1@mail.example.org",
         "version 101.2.3.4, v1.2.3.140, Chrome/120.0.0.0, pkg-112.0.0.1, 112.0.0.1-beta, 1.2.3.4.5, release 110.0.0.2",
         "section 4.1.2.3, 1.2.3.4, \u00a7 121.1.1.1, Skype 8.55.0.141",
