@@ -37,9 +37,7 @@ class Child:
         env: its environment, where it is not this one.
     """
 
-    def __init__(
-        self, command: Sequence[str], *, name: str, install: str, memory_mb: int, recycle: int, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, command: Sequence[str], *, name: str, install: str, memory_mb: int, recycle: int, env: Mapping[str, str] | None = None) -> None:
         self.command, self.name, self.install, self.memory_mb, self.recycle, self.env = command, name, install, memory_mb, recycle, env
         self.child: subprocess.Popen[bytes] | None = None
         self.served, self.kept = 0, bytearray()

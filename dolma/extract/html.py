@@ -17,14 +17,7 @@ from dolma.extract.page import Extractor
 PATIENCE = 20  # wall seconds that a CPU second may take on a busy machine, before a page that waits for nothing is given up
 TRIES = 2  # of a page that ended its process, each with a process of its own. Source: design/users.md D 14
 
-ADDS = {
-    "key": pa.int64(),
-    "text": pa.large_string(),
-    "title": pa.string(),
-    "charset": pa.string(),
-    "charset_source": pa.string(),
-    "extractor": pa.string(),
-}
+ADDS = {"key": pa.int64(), "text": pa.large_string(), "title": pa.string(), "charset": pa.string(), "charset_source": pa.string(), "extractor": pa.string()}
 
 
 class PageProcess(Child):
@@ -36,7 +29,10 @@ class PageProcess(Child):
         super().__init__(command, name=f"extractor {extractor}", install="dolma-flow[web]", memory_mb=memory_mb, recycle=recycle, env=env)
 
     def read(self, content: bytes, charset: str | None, arguments: dict[str, Any], cpu_seconds: float) -> tuple[dict[str, Any], str | None]:
-        """The answer (`title`, `charset`, `charset_source` and `extractor`, or `error`; `cpu`, the seconds it took) and the text of one page, after at most `TRIES` tries."""
+        """The text of one page, and the answer about it: `title`, `charset`, `charset_source` and `extractor`, or `error`; and `cpu`, the seconds it took.
+
+        A page whose process ended or did not answer is tried again in a new one, `TRIES` times in all.
+        """
         request = {"cpu_seconds": cpu_seconds, "charset": charset, "arguments": arguments}
         reason = ""
         for _ in range(TRIES):

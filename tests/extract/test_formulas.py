@@ -43,7 +43,9 @@ MATHML = (
 
 
 def text(snippet: str, **options: Any) -> str:
-    html = f"<html><head><title>t</title></head><body><main><p>Here before it stand some words, {snippet} and here after it stand others.</p></main></body></html>"
+    html = (
+        f"<html><head><title>t</title></head><body><main><p>Here before it stand some words, {snippet} and here after it stand others.</p></main></body></html>"
+    )
     made = extract(html.encode(), None, **{"extractor": "resiliparse-all", "least_share": 0.25, "comments": True, **options})
     return " ".join(made.text.split()).removeprefix("Here before it stand some words,").removesuffix("and here after it stand others.").strip()
 
