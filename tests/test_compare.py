@@ -49,7 +49,7 @@ def test_each_extractor_gets_a_row_and_the_worst_pages_are_named(pages: Path, ca
     assert rows["resiliparse"] == ["2", "1", "1", "1", "0", "0"]
     assert rows["resiliparse-main"] == ["2", "0.5", "0.5", "0.5", "1", "0"]
     assert rows["resiliparse-all"][3] == "1" and float(rows["resiliparse-all"][1]) < 1
-    assert out[-1].split() == ["article", "1", "1", *out[-1].split()[3:]] and len(out) == 9
+    assert out[-1].split() == ["article", "1", "1", *out[-1].split()[3:]] and len(out) == 10
 
 
 def test_one_page_is_shown_side_by_side(pages: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +67,7 @@ def test_pages_of_an_archive_are_found_by_their_record(tmp_path: Path) -> None:
     (tmp_path / "a.warc.gz").write_bytes(b"".join([info("a.warc.gz"), *(response(capture, 1) for capture in captures)]))
     from dolma.io.warc import warc
 
-    names = [batch.column("id").to_pylist() for batch in warc(str(tmp_path / "a.warc.gz"), file="a")][0][1:]
+    names = next(iter(warc(str(tmp_path / "a.warc.gz"), file="a"))).column("id").to_pylist()[1:]
     rows = [{"id": f"p{n}", "warc": "a.warc.gz", "warc_record_id": f"<urn:uuid:{name}>", "gold_text": f"text {n}"} for n, name in enumerate(names)]
     found = compare.known_pages(write(tmp_path / "gold.jsonl.gz", *rows))
     assert [(page.id, page.text, f"page {n}".encode() in page.html) for n, page in enumerate(found)] == [(f"p{n}", f"text {n}", True) for n in range(3)]

@@ -28,7 +28,8 @@ MATHJAX3 = (
     "</math></mjx-assistive-mml></mjx-container>"
 )
 WIKIPEDIA = (
-    '<span class="mwe-math-element"><span class="mwe-math-mathml-inline mwe-math-mathml-a11y" style="display: none;"><math alttext="{\\displaystyle a^{2}+b^{2}}">'
+    '<span class="mwe-math-element"><span class="mwe-math-mathml-inline mwe-math-mathml-a11y" style="display: none;">'
+    '<math alttext="{\\displaystyle a^{2}+b^{2}}">'
     '<semantics><mrow><mstyle displaystyle="true"><msup><mi>a</mi><mn>2</mn></msup></mstyle></mrow><annotation encoding="application/x-tex">'
     '{\\displaystyle a^{2}+b^{2}}</annotation></semantics></math></span><img src="https://wikimedia.example.org/svg/0" '
     'class="mwe-math-fallback-image-inline mw-invert" aria-hidden="true" alt="{\\displaystyle a^{2}+b^{2}}"></span>'
@@ -43,9 +44,8 @@ MATHML = (
 
 
 def text(snippet: str, **options: Any) -> str:
-    html = (
-        f"<html><head><title>t</title></head><body><main><p>Here before it stand some words, {snippet} and here after it stand others.</p></main></body></html>"
-    )
+    words = f"<p>Here before it stand some words, {snippet} and here after it stand others.</p>"
+    html = f"<html><head><title>t</title></head><body><main>{words}</main></body></html>"
     made = extract(html.encode(), None, **{"extractor": "resiliparse-all", "least_share": 0.25, "comments": True, **options})
     return " ".join(made.text.split()).removeprefix("Here before it stand some words,").removesuffix("and here after it stand others.").strip()
 
