@@ -37,12 +37,13 @@ def extract(content: bytes, header: str | None, *, extractor: Extractor, least_s
     html, charset, source = decode(content, header)
     tree = door.parse(html)
     title = " ".join((tree.title or "").split()) or None
-    if has_formulas(html) and tree.body is not None:
+    written = tree.body is not None and has_formulas(html)
+    if written:
         write_formulas(tree, door.traverse)
-        html = tree.document.html
     if extractor == "trafilatura":
         from dolma.extract.trafilatura import main_text
 
+        html = tree.document.html if written else html
         text, way = main_text(html, comments=comments), "trafilatura"
     else:
         text, way = _text(door, tree, extractor, least_share, comments)

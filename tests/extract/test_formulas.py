@@ -34,6 +34,10 @@ WIKIPEDIA = (
     '{\\displaystyle a^{2}+b^{2}}</annotation></semantics></math></span><img src="https://wikimedia.example.org/svg/0" '
     'class="mwe-math-fallback-image-inline mw-invert" aria-hidden="true" alt="{\\displaystyle a^{2}+b^{2}}"></span>'
 )
+MATHJAX2_SVG = (
+    '<span class="MathJax_Preview" style="color: inherit;">[math]</span><div class="MathJax_SVG_Display" style="text-align: center;"><span class="MathJax_SVG">'
+    '<svg><g><path d="M0 0"></path></g></svg></span></div><script type="math/tex; mode=display">\\frac{1}{2}</script>'
+)
 WIKIPEDIA_PICTURE = '<img class="mwe-math-fallback-image-inline tex" alt="\\scriptstyle \\sqrt{2}" src="//upload.example.org/math/a.png">'
 LATEXML = '<math id="S1.p1.m1" class="ltx_Math" alttext="f:X\\to Y" display="inline"><mi>f</mi><mo>:</mo><mi>X</mi></math>'
 WORDPRESS = '<img src="https://s0.example.com/latex.php?latex=%5Cpi&amp;bg=ffffff" alt="&#92;pi r^2" title="&#92;pi r^2" class="latex" />'
@@ -57,6 +61,7 @@ def text(snippet: str, **options: Any) -> str:
         (f'<span class="katex-display">{KATEX}</span>', "$$E=mc^2$$"),
         (MATHJAX2, "$x^2 + 1 &lt; y$"),  # a script's content has no entities: what stands there is what MathJax reads
         (MATHJAX2_DISPLAY, "$$\\sum_{i<n} a_i$$"),
+        (MATHJAX2_SVG, "$$\\frac{1}{2}$$"),
         (MATHJAX3, "x = (a + 1)/b"),
         (WIKIPEDIA, "$a^{2}+b^{2}$"),
         (WIKIPEDIA_PICTURE, "$\\scriptstyle \\sqrt{2}$"),
