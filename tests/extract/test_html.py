@@ -165,6 +165,13 @@ def test_a_page_that_waits_without_working_is_given_up() -> None:
     assert made.column("_error").to_pylist() == ["more than 0.05 CPU seconds, 2 times", None]
 
 
+def test_a_page_that_the_parser_does_not_finish_is_given_up() -> None:
+    many = b"<p " + b" ".join(b"a%d=b" % n for n in range(100_000)) + b">text"
+    made = extract_html(pages(many, b"<p>A good page."), cpu_seconds=0.5)
+    assert made.column("_error").to_pylist() == ["more than 0.5 CPU seconds, 2 times", None]
+    assert made.column("text").to_pylist() == [None, "A good page."]
+
+
 def test_wide_pages_are_read_and_deep_ones_refused() -> None:
     rows = b"<table>" + b"<tr><td>cell</td></tr>" * 200_000 + b"</table>"
     made = extract_html(pages(rows, b"<div>" * 50_000 + b"text", rows + rows, PAGE.encode()))
