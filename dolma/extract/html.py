@@ -68,15 +68,16 @@ def extract_html(
 
     Args:
         extractor: resiliparse-main (its main-content rules), resiliparse-all (everything visible), trafilatura (eight times the CPU time), or resiliparse:
-            main content, and where that holds less than `least_share` of it, all text outside of what HTML marks as no content (navigation, footer, side
-            matter, dialogs, hidden parts): `resiliparse-body`.
-        least_share: share of that text, in characters, below which the main-content rules have failed. 0.25 is best on one half of the kit's gold pages
-            (.882; .879 at 0.15 and .875 at 0.40).
+            main content, but where that is less than `least_share` of all text outside of what HTML marks as no content (navigation, footer, side matter,
+            dialogs, hidden parts), all of that text instead; `extractor` then says resiliparse-body.
+        least_share: the share, in characters, below which the main-content rules have failed. 0.25 is best on one half of the kit's gold pages
+            (F1 .882; .879 at 0.15, .875 at 0.40).
         comments: take user comments for main content.
         max_bytes: larger pages are not parsed.
         max_depth: pages nested deeper are not parsed. Main-content rules are quadratic in depth: 0.04 s at 1,000 nested elements, 7 s at
             16,000; the deepest of 713 real pages has 128.
-        cpu_seconds: of one page: the slowest of 385 real pages takes 0.16 with trafilatura; a tag of 100,000 attributes takes minutes with any.
+        cpu_seconds: of one page: the slowest of 385 real pages takes 0.16 with trafilatura; a tag of 40,000 attributes
+            takes the parser 3, of twice as many four times that.
         memory_mb: address space of the process; a page that needs more ends it, and only it.
         recycle: pages after which the process is replaced, so that a leak stays small.
     """
