@@ -81,10 +81,9 @@ def extract_html(
         memory_mb: address space of the process; a page that needs more ends it, and only it.
         recycle: pages after which the process is replaced, so that a leak stays small.
     """
-    pages = zip(batch.column("content").to_pylist(), batch.column("charset").to_pylist(), strict=True)
     made = list(
         read_pages(
-            ((content or b"", charset) for content, charset in pages),
+            ((content.as_py() or b"", charset.as_py()) for content, charset in zip(batch.column("content"), batch.column("charset"), strict=True)),
             extractor=extractor,
             least_share=least_share,
             comments=comments,
