@@ -22,7 +22,8 @@ DOORS = {  # heavy package: the files that may import it, each of them inside a 
     "fitz": set[str](),  # the old name of pymupdf
     "pypdfium2": {"dolma/extract/pdf_worker.py"},
     "fastwarc": {"dolma/io/warc.py"},
-    "resiliparse": {"dolma/extract/html.py"},
+    "resiliparse": {"dolma/extract/page.py"},
+    "trafilatura": {"dolma/extract/trafilatura.py"},
     "mwparserfromhell": {"dolma/extract/wiki.py"},
     "py3langid": {"dolma/tag/language.py"},
     "composer": {"training/run.py", "training/callbacks.py"},
