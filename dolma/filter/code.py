@@ -22,8 +22,8 @@ GENERATED_NAMES = (
 # Source: the line of Go's tools (`Code generated ... DO NOT EDIT.`), `@generated`, and the phrases of StarCoder2, arXiv:2402.19173 2.1, as headings.
 GENERATED_MARKS = (
     r"@generated\b",
-    r"\bDO\s+NOT\s+(EDIT|MODIFY|CHANGE)\b",
-    r"(?i:\b(do\s+not|don't|please\s+don't)\s+(hand[- ])?(edit|modify|change)\s+((this|these|the)\s+(\w+\s+)?files?|by\s+hand|manually|directly|it\s+by\s+hand))",
+    r"\bDO\s+NOT\s+(EDIT|MODIFY|CHANGE)\b(?!\s+THIS\s+(LINE|BLOCK|SECTION))",
+    r"(?i:\b(do\s+not|don't|never)\s+(hand[- ])?(edit|modify|change)\s+(it\s+)?((this|these|the)\s+(\w+\s+)?files?|by\s+hand|manually|directly|here))",
     r"(?i:\bthis\s+(\w+\s+){0,2}((is|was|has\s+been)\s+)?((auto(matically)?|machine|programmatically)[-\s]?)?generated\s+(by|from|with|using|via|on|at|automatically))",
     r"(?i:\bthis\s+(\w+\s+){0,2}(is|was|has\s+been)\s+(auto(matically)?|machine|programmatically)[-\s]?generated)",
     r"(?i:(^|[.!:]\s+|\bfollowing\s+)(source\s+)?(code|file)\s+(is\s+|was\s+)?((auto(matically)?|machine)[-\s]?)?generated\s+(by|from|with|using|via|on|at)\b)",
@@ -39,7 +39,7 @@ LICENCES = (
     (r"licensed under (the )?apache licen[sc]e,? v(ersion |\.? ?)2(\.0)?", "Apache-2.0"),
     (r"permission is hereby granted,? free of charge,? to any person obtaining a copy", "MIT"),
     (r"redistribution and use in source and binary forms.{0,1200}all advertising materials mentioning", "BSD-4-Clause"),
-    (r"redistribution and use in source and binary forms.{0,1200}(neither the name|names? of .{0,80} may not be used|may not be used to endorse)", "BSD-3-Clause"),
+    (r"redistribution and use in source and binary forms.{0,1200}(neither the name|may not be used to endorse)", "BSD-3-Clause"),
     (r"redistribution and use in source and binary forms", "BSD-2-Clause"),
     (r"permission to use, copy, modify,? (and/or|and) distribute this software for any purpose with or without fee is hereby granted, provided", "ISC"),
     (r"permission to use, copy, modify,? (and/or|and) distribute this software for any purpose with or without fee is hereby granted", "0BSD"),
@@ -61,8 +61,8 @@ _GNU = re.compile(
 )
 _GNU_NAMES = {"affero ": "AGPL", "lesser ": "LGPL", "library ": "LGPL"}
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+()-]+(?:[ \t]+(?:AND|OR|WITH)[ \t]+[A-Za-z0-9.+()-]+)*)")
-_MARK_HINTS = ("generated", "edit", "modify", "change")
-_LICENCE_HINTS = ("licens", "licenc", "permission", "redistribution", "unencumbered", "proprietary", "unauthori", "warranty", "perl itself", "as the perl", "zero")
+_MARK_HINTS = ("generated", "edit", "modify", "change")  # one of them is in all that GENERATED_MARKS find
+_LICENCE_HINTS = "licens licenc permission redistribution unencumbered proprietary unauthori warranty perl zero".split()
 _EDGES = re.compile(r"(?m)^[ \t*#/;%!\-<>{}()|\"'=]+|[ \t*/\-{}|\"'=]+$")  # comment marks around a line
 _SPACES = re.compile(r"\s+")
 
@@ -92,7 +92,7 @@ def tag_code(
     """Measure each source file in `text`, with the comments and strings of its `language`.
 
     Counts, in characters where they are lengths: n_lines, longest_line, longest_encoded (the longest run of base64 or of numbers with only separators
-    between them), n_literal_lines (long lines of which at least half are strings and numbers). Ratios of characters, NULL where there is nothing to divide
+    between them), n_literal_lines (long lines of which at least half is strings and encoded data). Ratios of characters, NULL where there is nothing to divide
     by: alnum_ratio, letter_ratio, digit_ratio, space_ratio, comment_ratio (of those that are not white space; NULL too for a language without a known
     comment), encoded_ratio, dense_ratio (of those in dense lines); and mean_line. is_generated: a name that only generators give, or a mark of one in a
     comment at the top. is_minified: a `.min.` name, or dense_ratio of at least `minified`. file_licence: the SPDX expression that the file's own header
@@ -123,11 +123,12 @@ def tag_code(
         kind = pa.int32() if k < source.SOURCE_COUNTS else pa.float32()
         columns[name] = pa.array(made[:, k].astype(kind.to_pandas_dtype()), kind, from_pandas=True)
     mark = re.compile("|".join(f"(?:{one})" for one in marks) or r"(?!)", re.MULTILINE)
+    hints = _MARK_HINTS if marks == GENERATED_MARKS else ("",)
     generated, licences = [], []
     for k, path in enumerate(paths):
         start, end = int(offsets[k]), min(int(offsets[k + 1]), int(offsets[k]) + HEAD_BYTES)
         head = (heads[k, : end - start] if known[k] else data[start:end]).tobytes().decode("utf-8", "ignore")
-        by_mark, licence = _of_head(head, mark, mark_lines if known[k] else 5)
+        by_mark, licence = _of_head(head, mark, hints, mark_lines if known[k] else 5)
         generated.append(by_mark or is_generated_name(path or ""))
         licences.append(licence)
     dense = made[:, source.SOURCE.index("dense_ratio")]
@@ -152,11 +153,11 @@ def is_minified_name(path: str) -> bool:
     return _MINIFIED_NAME.search(path) is not None
 
 
-def _of_head(head: str, mark: re.Pattern[str], lines: int) -> tuple[bool, str | None]:
+def _of_head(head: str, mark: re.Pattern[str], hints: tuple[str, ...], lines: int) -> tuple[bool, str | None]:
     """Whether a generator left its mark in the comments at the top of a file, and the licence that they name."""
     small = head.lower()
     licensed = any(word in small for word in _LICENCE_HINTS)  # most heads have neither word: plain searches are ten times as fast as the expressions
-    if not licensed and not any(word in small for word in _MARK_HINTS):
+    if not licensed and not any(word in small for word in hints):
         return False, None
     plain = _EDGES.sub("", head)
     top = "\n".join(plain.split("\n", lines)[:lines])

@@ -47,10 +47,10 @@ def _at(data: np.ndarray, i: int, end: int, mark: np.ndarray) -> bool:
     size = int(mark[0])
     if size == 0 or i + size > end:
         return False
-    for k in range(size):
-        if data[i + k] != mark[1 + k]:
-            return False
-    return True
+    k = 0
+    while k < size and data[i + k] == mark[1 + k]:
+        k += 1
+    return k == size
 
 
 @numba.njit(cache=True)
@@ -149,7 +149,7 @@ def _mark(data: np.ndarray, start: int, end: int, syntax: tuple, row: int, mask:
             mode = int(quotes[row, byte])
             if after < 0 and mode:
                 kind = _STRING
-                slot = opens_slot(byte)
+                slot = _slot(byte)
                 triple = flags[row, 0] and i + 2 < end and data[i + 1] == byte and data[i + 2] == byte
                 if triple and not dead[slot]:
                     after = _triple_end(data, i, end)
@@ -175,9 +175,17 @@ def _mark(data: np.ndarray, start: int, end: int, syntax: tuple, row: int, mask:
 
 
 @numba.njit(cache=True)
-def opens_slot(quote: int) -> int:
+def _slot(quote: int) -> int:
     """Where `dead` remembers that a quote is never closed again: behind the block comments, one place a quote mark."""
     return 9 + (0 if quote == 34 else (1 if quote == 39 else 2))
+
+
+@numba.njit(cache=True)
+def _stop(data: np.ndarray, i: int, end: int, kind: np.ndarray) -> int:
+    """The first byte from `i` on that is not of a kind."""
+    while i < end and kind[data[i]]:
+        i += 1
+    return i
 
 
 @numba.njit(cache=True)
@@ -187,21 +195,12 @@ def _is_number(data: np.ndarray, start: int, i: int, stop: int) -> bool:
         return True
     if i == start or data[i - 1] != 92 or stop - i < 2 or data[i] not in (85, 117, 120):
         return False
-    for k in range(i + 1, stop):
-        if not _HEX[data[k]]:
-            return False
-    return True
-
-
-@numba.njit(cache=True)
-def _stop(data: np.ndarray, i: int, end: int, kind: np.ndarray) -> int:
-    while i < end and kind[data[i]]:
-        i += 1
-    return i
+    return _stop(data, i + 1, stop, _HEX) == stop
 
 
 @numba.njit(cache=True)
 def _set(mask: np.ndarray, begin: int, end: int) -> None:
+    """Mark bytes as encoded data."""
     for k in range(begin, end):
         mask[k] |= _ENCODED
 
@@ -276,7 +275,6 @@ def _characters(data: np.ndarray, start: int, end: int, mask: np.ndarray, long_l
     out[:] = 0
     i = start
     line = blank = literal = 0
-    number = word = False
     while i < end:
         byte = data[i]
         code, after = decode(data, i, end) if byte >= 128 else (int(byte), i + 1)
@@ -290,14 +288,11 @@ def _characters(data: np.ndarray, start: int, end: int, mask: np.ndarray, long_l
             out[4] += 1
             out[5] += part & _COMMENT != 0
         out[6] += part & _ENCODED != 0
-        here = _WORD[byte]
-        number = here and (number if word else 48 <= byte <= 57)
-        word = here
         ends = code == 10 or code == 13
         if not ends:
             line += 1
             blank += kind == SPACE
-            literal += part & _STRING != 0 or number
+            literal += part & (_STRING | _ENCODED) != 0
         if ends or after >= end:
             if code == 13 and after < end and data[after] == 10:
                 out[0] += 1
