@@ -16,7 +16,7 @@ from dolma.core.schema import ERROR, append, keys
 from dolma.core.step import step
 from dolma.extract.constants import constants
 
-REDIRECT = re.compile(r"\s*#[^\W\d]+\s*:?\s*\[\[[^\[\]\n]+\]\]", re.IGNORECASE)  # the word is another in each language
+REDIRECT = re.compile(r"\s*#([^\W\d]+)\s*:?\s*\[\[[^\[\]\n]+\]\]")
 TOKEN = re.compile(r"<!--|\{{2,}|\}{2,}|\[\[|\]\]|^[ \t:*#;]*\{\||\{\||^[ \t]*\|\}(?!\})|</?[a-z][^<>]*>|<", re.IGNORECASE | re.MULTILINE)
 VERBATIM = frozenset(["nowiki", "math", "chem", "ce", "pre", "source", "syntaxhighlight"])  # what they hold is no wikitext
 FORMULAS = frozenset(["math", "chem", "ce"])
@@ -26,7 +26,7 @@ QUOTES = re.compile(r"'{5}|'{3}|''")
 ADDRESS = re.compile(r"\[(?=[a-z]+:|//)(?![^\[\]\n]*\])", re.IGNORECASE)  # the parser looks for the end of each of these anew
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*:\S")  # [[de:Zug]] stands beside the article, not in it
 KEPT = re.compile("\ue000([0-9]+)\ue001")  # where a verbatim piece stands; \ue002 begins a heading, \ue003 is the mark of a list
-PRIVATE = re.compile("[\ue000-\ue003]")
+PRIVATE = re.compile("[\0\ue000-\ue003]")  # ours, and what ends the text for the parser
 BRACKET = re.compile(r"\[\[|\]\]")  # of links that the parser refused, such as one over two lines
 BRACKETS = re.compile(r" ?\((?:[\s,;:]|&nbsp;)*\)")  # what a removed template leaves of `(born {{date}})`
 SPACES = re.compile(r"[ \t\xa0]{2,}")
@@ -123,7 +123,8 @@ def _plain(text: str, rules: _Rules) -> str:
         import mwparserfromhell
     except ImportError as error:
         raise EnvironmentFault("extract_wiki", "package mwparserfromhell is not installed", mend="pip install 'dolma-flow[wiki]'") from error
-    if REDIRECT.match(text):
+    first = REDIRECT.match(text)
+    if first and (first[1].lower() == "redirect" or first[1] == first[1].upper()):  # each language has its own word, in capitals; else it is a list
         return ""
     scan = _Scan(PRIVATE.sub("", text), rules)
     code = mwparserfromhell.parse(ADDRESS.sub("", SWITCH.sub("", QUOTES.sub("", scan.run()))))

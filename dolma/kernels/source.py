@@ -272,39 +272,38 @@ def _base64(data: np.ndarray, start: int, end: int, least: int, mask: np.ndarray
 def _characters(data: np.ndarray, start: int, end: int, mask: np.ndarray, long_line: int, dense_line: int, dense_space: float, out: np.ndarray) -> None:
     """Counts over characters and lines: chars, letters, numbers, spaces, visible and comment characters, encoded bytes; lines, their characters, the longest,
     literal ones, characters in dense ones: into out[:12]."""
-    out[:] = 0
-    i = start
+    chars = letters = numbers = spaces = comments = encoded = 0
+    lines = inside = most = literals = dense = 0
     line = blank = literal = 0
+    i = start
     while i < end:
         byte = data[i]
         code, after = decode(data, i, end) if byte >= 128 else (int(byte), i + 1)
         kind = int(_ASCII[byte]) if byte < 128 else class_of(code)
-        part = mask[i - start]
-        out[0] += 1
-        out[1] += kind == LETTER
-        out[2] += kind == NUMBER
-        out[3] += kind == SPACE
-        if kind != SPACE:
-            out[4] += 1
-            out[5] += part & _COMMENT != 0
-        out[6] += part & _ENCODED != 0
-        ends = code == 10 or code == 13
-        if not ends:
+        part = int(mask[i - start])
+        space = kind == SPACE
+        chars += 1
+        letters += kind == LETTER
+        numbers += kind == NUMBER
+        spaces += space
+        comments += part == _COMMENT or part == _COMMENT | _ENCODED if not space else 0
+        encoded += part >= _ENCODED
+        pair = code == 13 and after < end and data[after] == 10  # its line feed comes next and ends the line
+        ends = code == 10 or (code == 13 and not pair)
+        if not ends and not pair:
             line += 1
-            blank += kind == SPACE
-            literal += part & (_STRING | _ENCODED) != 0
+            blank += space
+            literal += part >= _STRING
         if ends or after >= end:
-            if code == 13 and after < end and data[after] == 10:
-                out[0] += 1
-                out[3] += 1
-                after += 1
-            out[7] += 1
-            out[8] += line
-            out[9] = max(out[9], line)
-            out[10] += line > long_line and 2 * literal >= line
-            out[11] += line if line > dense_line and blank < dense_space * line else 0
+            lines += 1
+            inside += line
+            most = max(most, line)
+            literals += line > long_line and 2 * literal >= line
+            dense += line if line > dense_line and blank < dense_space * line else 0
             line = blank = literal = 0
         i = after
+    out[0], out[1], out[2], out[3], out[4], out[5], out[6] = chars, letters, numbers, spaces, chars - spaces, comments, encoded
+    out[7], out[8], out[9], out[10], out[11] = lines, inside, most, literals, dense
 
 
 @numba.njit(cache=True)

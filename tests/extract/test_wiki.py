@@ -100,7 +100,7 @@ def test_what_is_hidden_is_a_parameter() -> None:
 
 def test_redirects_are_empty_and_plain_text_is_not_touched() -> None:
     assert [row["text"] for row in rows("#REDIRECT [[Zug]]", " #redirect: [[a]] {{R}}", "#WEITERLEITUNG [[b]]")] == ["", "", ""]
-    assert plain("# a list\n# [[b]]") == "- a list\n- b"
+    assert plain("# a list\n# [[b]]") == "- a list\n- b" and plain("#apples [[b]]") == "- apples b"
     assert plain("= = A = =\n[[x]] {{y}}", form="plain") == "= = A = =\n[[x]] {{y}}"
 
 
@@ -117,7 +117,7 @@ def test_any_wikitext_has_a_text_without_marks_of_our_own(text: str) -> None:
 
 
 @settings(max_examples=100)
-@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="[]{}<>&'_\ue000\ue001\ue002\ue003|=:*#;-~/\\"), max_size=60))
+@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0[]{}<>&'_\ue000\ue001\ue002\ue003|=:*#;-~/\\"), max_size=60))
 def test_text_without_markup_keeps_its_characters(text: str) -> None:
     assert "".join(plain(text).split()) == "".join(text.split())
 
@@ -129,6 +129,10 @@ def test_markup_that_is_never_closed_ends(piece: str) -> None:
     """The parser alone takes time by the square of these or worse: over two seconds for 16 kB of the first."""
     made = plain(piece * (60_000 // len(piece)))
     assert isinstance(made, str)
+
+
+def test_a_nul_does_not_end_the_page() -> None:
+    assert plain("a\0b [[c]]") == "ab c"
 
 
 def test_deep_nesting_ends() -> None:

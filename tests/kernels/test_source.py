@@ -94,6 +94,14 @@ def test_comments_of_golden_lines(language: str, text: str, comment: str) -> Non
     assert made["comment_ratio"][0] == pytest.approx(len(comment) / len("".join(text.split())))
 
 
+def test_wrapped_base64_counts_its_line_ends() -> None:
+    line = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVoxMjM0NTY3ODkw"
+    for end in ("\n", "\r\n"):
+        text = f"{line}{end}{line}{end}{line}"
+        made, _ = measured([text])
+        assert (made["longest_encoded"], made["encoded_ratio"], made["n_lines"], made["longest_line"]) == ([len(text)], [1.0], [3], [len(line)])
+
+
 def test_literal_lines_are_long_and_half_strings_or_data() -> None:
     made, _ = measured(['x = "' + "a" * 20 + '"\n', "f(" + "1, " * 10 + ")\n", "value = other + " * 2, 'x = "short"'], "Python")
     assert made["n_literal_lines"] == [1, 1, 0, 0]
@@ -124,3 +132,24 @@ def test_comments_of_python_files_are_those_of_its_own_tokenizer_and_parser(kit:
 
     assert len(texts) == 100
     np.testing.assert_allclose(made["comment_ratio"], [comments(text) for text in texts], atol=1e-9)
+
+
+@pytest.mark.kit
+def test_comments_of_other_languages_are_those_of_pygments(kit: Path) -> None:
+    lexers = pytest.importorskip("pygments.lexers")
+    tokens = pytest.importorskip("pygments.token")
+    with gzip.open(kit / "code" / "source_files.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [row for row in map(json.loads, lines) if row["language"] not in ("Python", "Markdown") and 500 < len(row["text"]) < 4_000]
+    texts = {name: [row["text"] for row in rows if row["language"] == name][:4] for name in {row["language"] for row in rows}}
+    different = []
+    for name, some in texts.items():
+        lexer = lexers.get_lexer_by_name({"C++": "cpp"}.get(name, name.lower()), stripnl=False, ensurenl=False)
+        made, _ = measured(some, name)
+        for text, ours in zip(some, made["comment_ratio"], strict=True):
+            theirs = sum(
+                len("".join(value.split()))
+                for kind, value in lexer.get_tokens(text)
+                if (kind in tokens.Comment and kind not in tokens.Comment.Preproc and kind not in tokens.Comment.PreprocFile) or kind in tokens.String.Doc
+            )
+            different += [name] if abs(theirs / len("".join(text.split())) - ours) > 1e-9 else []
+    assert len(texts) >= 8 and sum(map(len, texts.values())) >= 30 and not different
