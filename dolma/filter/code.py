@@ -36,7 +36,8 @@ MINIFIED_NAMES = r"[.-]min\.(js|mjs|cjs|css|html?)$"
 # Words of a licence's header, without line breaks and comment marks, and its SPDX identifier; the first that fits stands. Source: the texts of SPDX's list.
 LICENCES = (
     (r"unauthori[sz]ed copying of this file|proprietary and confidential|confidential and proprietary", "LicenseRef-Proprietary"),
-    (r"licensed under (the )?apache licen[sc]e,? v(ersion |\.? ?)2(\.0)?", "Apache-2.0"),
+    (r"licensed under (the )?apache licen[sc]e,? v(ersion |\.? ?)2(\.0)?|apache licen[sc]e version 2\.0, january 2004", "Apache-2.0"),
+    (r"permission is hereby granted, free of charge, to any person obtaining a copy(?!.{0,800}shall be included).{0,800}provided .as is", "MIT-0"),
     (r"permission is hereby granted,? free of charge,? to any person obtaining a copy", "MIT"),
     (r"redistribution and use in source and binary forms.{0,1200}all advertising materials mentioning", "BSD-4-Clause"),
     (r"redistribution and use in source and binary forms.{0,1200}(neither the name|may not be used to endorse)", "BSD-3-Clause"),
@@ -49,17 +50,17 @@ LICENCES = (
     (r"eclipse public licen[sc]e,? (-? ?v|version )? ?2\.0", "EPL-2.0"),
     (r"eclipse public licen[sc]e,? (-? ?v|version )? ?1\.0", "EPL-1.0"),
     (r"this software is provided 'as-is', without any express or implied warranty.{0,400}permission is granted to anyone to use this software", "Zlib"),
-    (r"licensed to psf under a contributor agreement", "PSF-2.0"),
+    (r"licensed to psf under a contributor agreement|python software foundation license version 2", "PSF-2.0"),
     (r"same terms as perl itself|under the same terms as the perl", "Artistic-1.0-Perl OR GPL-1.0-or-later"),
     (r"artistic licen[sc]e,? version 2\.0", "Artistic-2.0"),
     (r"cc0 1\.0 universal|creative commons zero|creativecommons\.org/publicdomain/zero", "CC0-1.0"),
     (r"(released|distributed|licensed|available|published|provided|free software)( \w+){0,6} under (the )?(terms of the )?mit(/x11)? licen[sc]e", "MIT"),
 )
 _GNU = re.compile(
-    r"gnu (?P<kind>affero |lesser |library )?general public licen[sc]e"
-    r"(?P<rest>.{0,160}?(?:version |v)(?P<version>[123](?:\.[01])?)(?P<later>.{0,40}(any|or) later)?)?"
+    r"gnu (?P<kind>affero general public|lesser general public|library general public|general public|free documentation) licen[sc]e"
+    r"(?P<rest>.{0,160}?(?:version |v)(?P<version>[123](?:\.[0-3])?)(?P<later>.{0,40}(any|or) later)?)?"
 )
-_GNU_NAMES = {"affero ": "AGPL", "lesser ": "LGPL", "library ": "LGPL"}
+_GNU_NAMES = {"a": ("AGPL", "3"), "l": ("LGPL", "2"), "g": ("GPL", "1"), "f": ("GFDL", "1.1")}  # and the first version of each, for a header without one
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+()-]+(?:[ \t]+(?:AND|OR|WITH)[ \t]+[A-Za-z0-9.+()-]+)*)")
 _MARK_HINTS = ("generated", "edit", "modify", "change")  # one of them is in all that GENERATED_MARKS find
 _LICENCE_HINTS = "licens licenc permission redistribution unencumbered proprietary unauthori warranty perl zero".split()
@@ -183,7 +184,7 @@ def licence_of(text: str) -> str | None:
             return name
     if not (gnu := _GNU.search(plain)):
         return None
-    name = _GNU_NAMES.get(gnu["kind"] or "", "GPL")
-    version = gnu["version"] or ("1" if name == "GPL" else "2" if name == "LGPL" else "3")
+    name, first = _GNU_NAMES[gnu["kind"][0]]
+    version = gnu["version"] or first
     version = version if "." in version else f"{version}.0"
     return f"{name}-{version}-{'or-later' if gnu['later'] or not gnu['version'] else 'only'}"

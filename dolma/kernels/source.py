@@ -89,12 +89,12 @@ def _triple_end(data: np.ndarray, i: int, end: int) -> int:
 
 @numba.njit(cache=True)
 def _string_end(data: np.ndarray, i: int, end: int, mode: int) -> int:
-    """The byte after a string that begins at `i`; -1 where it is never closed. `mode`: see `dolma.text.languages`."""
+    """The byte after a string that begins at `i`; -1 - b where none of its quote before byte `b` closes it. `mode`: see `dolma.text.languages`."""
     quote = data[i]
     limit = min(end, i + 13) if mode == 4 else end  # the longest character: '\u{10FFFF}'
     if mode == 4 and i + 1 < end and data[i + 1] != 92:
         _, after = decode(data, i + 1, end)
-        return after + 1 if after < end and data[after] == quote and data[i + 1] != 10 else -1
+        return after + 1 if after < end and data[after] == quote and data[i + 1] != 10 else -1 - i
     i += 1
     while i < limit:
         if data[i] == 92 and mode != 3:
@@ -102,10 +102,10 @@ def _string_end(data: np.ndarray, i: int, end: int, mode: int) -> int:
         elif data[i] == quote:
             return i + 1
         elif data[i] == 10 and (mode == 1 or mode == 4):
-            return -1
+            break
         else:
             i += 1
-    return -1
+    return -1 - i
 
 
 @numba.njit(cache=True)
@@ -117,11 +117,11 @@ def _comment_end(data: np.ndarray, start: int, i: int, end: int, syntax: tuple, 
         if mark[0] == 0:
             break
         begins = mark[-1] == 0 or i == start or data[i - 1] == 10
-        if begins and not dead[k] and _at(data, i, end, mark):
+        if begins and i >= dead[k] and _at(data, i, end, mark):
             after = _block_end(data, i, end, mark, closes[row, k], flags[row, 2])
             if after >= 0:
                 return after
-            dead[k] = True  # there is no end behind this place: not to look for it again keeps the scan linear
+            dead[k] = end  # it is closed nowhere behind this place: not to look for its end again keeps the scan linear
     before = int(data[i - 1]) if i > start else 10
     if before == 92 or (flags[row, 3] and before not in (9, 10, 13, 32, 59)):
         return -1
@@ -138,7 +138,7 @@ def _mark(data: np.ndarray, start: int, end: int, syntax: tuple, row: int, mask:
     """Set in `mask[: end - start]` which bytes are part of comments and of strings."""
     _, _, _, quotes, first, flags = syntax
     mask[: end - start] = 0
-    dead[:] = False
+    dead[:] = 0
     fresh, last = True, 10  # nothing but blanks since the line began; the last byte of code that is not blank
     i = start
     while i < end:
@@ -151,13 +151,13 @@ def _mark(data: np.ndarray, start: int, end: int, syntax: tuple, row: int, mask:
                 kind = _STRING
                 slot = _slot(byte)
                 triple = flags[row, 0] and i + 2 < end and data[i + 1] == byte and data[i + 2] == byte
-                if triple and not dead[slot]:
+                if triple and i >= dead[slot]:
                     after = _triple_end(data, i, end)
-                    dead[slot] = after < 0
+                    dead[slot] = end if after < 0 else 0
                     kind = _COMMENT if flags[row, 1] and fresh and not _CONTINUES[last] else _STRING
-                elif not triple and not (dead[slot + 3] and mode in (2, 3)):
+                elif not triple and i >= dead[slot + 3]:
                     after = _string_end(data, i, end, mode)
-                    dead[slot + 3] = after < 0
+                    dead[slot + 3] = -1 - after if after < 0 else 0  # every quote up to there is escaped, and closes no later string either
         if after >= 0:
             after = min(after, end)
             mask[i - start : after - start] = kind
@@ -176,7 +176,7 @@ def _mark(data: np.ndarray, start: int, end: int, syntax: tuple, row: int, mask:
 
 @numba.njit(cache=True)
 def _slot(quote: int) -> int:
-    """Where `dead` remembers that a quote is never closed again: behind the block comments, one place a quote mark."""
+    """Where `dead` remembers up to which byte no string of this quote is closed: behind the block comments, three quotes and then one."""
     return 9 + (0 if quote == 34 else (1 if quote == 39 else 2))
 
 
@@ -325,7 +325,7 @@ def source(
     """
     count = len(offsets) - 1
     out = np.full((count, 12), np.nan)
-    mask, dead, got = np.zeros(longest(offsets), np.uint8), np.zeros(16, np.bool_), np.zeros(12, np.int64)
+    mask, dead, got = np.zeros(longest(offsets), np.uint8), np.zeros(16, np.int64), np.zeros(12, np.int64)
     for row in range(count):
         start, end = offsets[row], offsets[row + 1]
         _mark(data, start, end, syntax, rows[row], mask, dead)

@@ -108,7 +108,7 @@ def test_literal_lines_are_long_and_half_strings_or_data() -> None:
 
 
 def test_an_opening_that_is_never_closed_costs_no_quadratic_time() -> None:
-    for language, piece in (("C", "/* "), ("Go", "` "), ("Python", "''' "), ("Rust", '/* "'), ("Perl", "\n=pod ")):
+    for language, piece in (("C", "/* "), ("Go", "` "), ("Python", "''' "), ("Rust", '/* "'), ("Perl", "\n=pod "), ("C", "\\'"), ("Rust", '\\"'), ("Go", "'")):
         made, _ = measured([piece * 200_000], language)  # a scan to the end at each of them would be 10^11 steps
         assert made["n_lines"][0] >= 1
 
