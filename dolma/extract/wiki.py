@@ -1,7 +1,8 @@
 """Encyclopedia articles as text: plain ones as they are, wikitext without its markup.
 
 Two passes. The first knows nesting alone (templates, tables, tags, links) and is linear in any input: it takes out what a reader does not see and leaves
-every link closed. The second is mwparserfromhell's, on what is left. It alone takes minutes for 100 kB of templates that are never closed.
+every link closed. The second is mwparserfromhell's, on what is left. It alone takes 0.7 CPU s for 8 kB of templates that are never closed, and four times
+that for twice as much; the two together took at most 21 us a character on any of 4,000 random texts of broken markup.
 """
 
 import re
@@ -17,13 +18,13 @@ from dolma.core.step import step
 from dolma.extract.constants import constants
 
 REDIRECT = re.compile(r"\s*#([^\W\d]+)\s*:?\s*\[\[[^\[\]\n]+\]\]")
-TOKEN = re.compile(r"<!--|\{{2,}|\}{2,}|\[\[|\]\]|^[ \t:*#;]*\{\||\{\||^[ \t]*\|\}(?!\})|</?[a-z][^<>]*>|<", re.IGNORECASE | re.MULTILINE)
+TOKEN = re.compile(r"<!--|\{{2,}|\}{2,}|\[\[|\[(?=[a-z]+:|//)|\]+|^[ \t:*#;]*\{\||\{\||^[ \t]*\|\}(?!\})|</?[a-z][^<>]*>|<", re.IGNORECASE | re.MULTILINE)
 VERBATIM = frozenset(["nowiki", "math", "chem", "ce", "pre", "source", "syntaxhighlight"])  # what they hold is no wikitext
 FORMULAS = frozenset(["math", "chem", "ce"])
 BREAKS = frozenset(["br", "hr", "p", "div", "li", "ul", "ol", "dl", "dd", "dt", "blockquote", "poem", "center", "tr", "table", "caption"])
 SWITCH = re.compile(r"__[A-Z]+__")
 QUOTES = re.compile(r"'{5}|'{3}|''")
-ADDRESS = re.compile(r"\[(?=[a-z]+:|//)(?![^\[\]\n]*\])", re.IGNORECASE)  # the parser looks for the end of each of these anew
+NO_TITLE = re.compile(r"[\n<>{}\[\]]")  # a link to such a title is none, and costs the parser a second look at all that is in it
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*:\S")  # [[de:Zug]] stands beside the article, not in it
 KEPT = re.compile("\ue000([0-9]+)\ue001")  # where a verbatim piece stands; \ue002 begins a heading, \ue003 is the mark of a list
 PRIVATE = re.compile("[\0\ue000-\ue003]")  # ours, and what ends the text for the parser
@@ -112,7 +113,7 @@ class _Rules:
 
 @dataclass
 class _Open:
-    """Markup that is not closed yet: its kind (`{{`, `{{{`, `[[`, `{|`, or a hidden tag's name) and what it holds so far."""
+    """Markup that is not closed yet: its kind (`{{`, `{{{`, `[[`, `[`, `{|`, or a hidden tag's name) and what it holds so far."""
 
     kind: str
     parts: list[str] = field(default_factory=list)
@@ -127,7 +128,7 @@ def _plain(text: str, rules: _Rules) -> str:
     if first and (first[1].lower() == "redirect" or first[1] == first[1].upper()):  # each language has its own word, in capitals; else it is a list
         return ""
     scan = _Scan(PRIVATE.sub("", text), rules)
-    code = mwparserfromhell.parse(ADDRESS.sub("", SWITCH.sub("", QUOTES.sub("", scan.run()))))
+    code = mwparserfromhell.parse(SWITCH.sub("", QUOTES.sub("", scan.run())))
     words = _sections("".join(_words(code, mwparserfromhell.nodes)), rules.sections)
     words = EDGES.sub("", SPACES.sub(" ", BRACKETS.sub("", words)))
     return KEPT.sub(lambda m: scan.kept[int(m[1])], EMPTY.sub("\n\n", words).strip())
@@ -172,10 +173,10 @@ class _Scan:
             self.braces(len(mark))
         elif mark[0] == "}":
             self.unbrace(len(mark))
-        elif mark == "[[":
-            self.open("[[")
-        elif mark == "]]":
-            self.close("[[")
+        elif mark[0] == "[":
+            self.open(mark)
+        elif mark[0] == "]":
+            self.unbracket(len(mark))
         elif mark.endswith("{|"):
             self.open("{|")
         elif mark.endswith("|}"):
@@ -185,6 +186,8 @@ class _Scan:
         return end
 
     def open(self, kind: str) -> None:
+        if kind == "[" and self.stack[-1].kind == "[":  # they do not nest: the first is not closed
+            self.drop()
         if len(self.stack) > MAX_DEPTH:
             return
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -209,6 +212,15 @@ class _Scan:
         kinds = (["{{"] * ((count - 3) // 2) + ["{{{"]) if count % 2 else ["{{"] * (count // 2)
         for kind in kinds:
             self.open(kind)
+
+    def unbracket(self, count: int) -> None:
+        while count and (self.counts.get("[[", 0) or self.counts.get("[", 0)):
+            inner = next(one.kind for one in reversed(self.stack) if one.kind in ("[[", "["))
+            if count < len(inner):
+                break
+            self.close(inner)
+            count -= len(inner)
+        self.say("]" * (count % 2))
 
     def unbrace(self, count: int) -> None:
         while count >= 2 and (self.counts.get("{{", 0) or self.counts.get("{{{", 0)):
@@ -254,7 +266,10 @@ class _Scan:
     def shown(self, kind: str, held: str) -> str:
         """What is left of closed markup."""
         if kind == "[[":
-            return "" if self.hidden(held) else f"[[{held}]]"
+            title, _, label = held.partition("|")
+            return "" if self.hidden(held) else f"[[{held}]]" if not NO_TITLE.search(title) else label or held
+        if kind == "[":
+            return held if "\n" in held else f"[{held}]"
         if kind == "{{":
             name = held.partition("|")[0].replace("_", " ").strip().lower()
             pattern = self.rules.templates.get(name)

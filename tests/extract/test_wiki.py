@@ -126,7 +126,7 @@ def test_text_without_markup_keeps_its_characters(text: str) -> None:
     "piece", ["{{a|", "{{{a|", "[[a|", "{|\n|a\n", "<ref>a ", "[http://a ", "'''b ", '<a b="', "<math>", "<!-- ", "{{[[", "}}", "\n== {{", "<"]
 )
 def test_markup_that_is_never_closed_ends(piece: str) -> None:
-    """The parser alone takes time by the square of these or worse: over two seconds for 16 kB of the first."""
+    """The parser alone takes time by the square of these or worse: 0.7 CPU s for 8 kB of the first, 2.8 for 16."""
     made = plain(piece * (60_000 // len(piece)))
     assert isinstance(made, str)
 
