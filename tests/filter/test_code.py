@@ -184,6 +184,7 @@ FILES = {  # reason under which the recipe drops it: language, licence, text
     "too_long": ("C", "MIT", "int some_long_name = other_name + another_name;\n" * 22_000),
 }
 KEPT = {
+    "a permissive pair": ("Python", "MIT AND BSD-3-Clause", CODE),
     "a choice with copyleft": ("Python", "MIT OR GPL-2.0-only", CODE),
     "prose in one line": ("Markdown", "MIT", "many words in one line " * 100),
     "prose without white space": ("Markdown", "MIT", "\u4e2d\u6587" * 400),
@@ -192,11 +193,12 @@ KEPT = {
 }
 
 
-def test_the_recipe_drops_each_golden_file_for_its_reason() -> None:
+def test_the_recipes_drop_each_golden_file_for_its_reason() -> None:
     from dolma import table
 
-    path = Path(__file__).parents[2] / "pipelines" / "source" / "code" / "filter.yaml"
-    steps = [next(iter(step.items())) for step in yaml.safe_load(path.read_text())["steps"]]
+    folder = Path(__file__).parents[2] / "pipelines" / "source" / "code"
+    recipes = [yaml.safe_load((folder / name).read_text())["steps"] for name in ("extract.yaml", "filter.yaml")]
+    steps = [next(iter(step.items())) for recipe in recipes for step in recipe]
     names, licences, texts = zip(*FILES.values(), *KEPT.values(), strict=True)
     columns = {"path": pa.array(["a"] * len(texts)), "language": pa.array(names, pa.string()), "licence": pa.array(licences)}
     batch = pa.RecordBatch.from_pydict({**columns, "text": pa.array(texts, pa.large_string()), "row": pa.array(range(len(texts)))})
