@@ -48,6 +48,32 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    """The verbs for who looks at data: stats, sql, inspect."""
+    text = "print the funnel by source, lengths by source and tokens by cell; of one dataset: what its rules removed and what they cost"
+    one = verb("stats", _stats, text, STATS_EXAMPLES)
+    one.add_argument("dataset", nargs="?", help="e.g. source/web/filter")
+    one.add_argument(
+        "--what-if", metavar="REASON: WHERE", action="append", nargs="?", const="", help="run its steps again: what each rule takes, and would with this one"
+    )
+    one.add_argument("--limit", type=int, help="with --what-if: only so many units of its input, evenly spaced")
+    one.add_argument("--save", action="store_true", help="with --what-if: keep every row's measures as the dataset measures/DATASET, for dolma sql")
+    one = verb("sql", _sql, "query every dataset, manifest, ledger and metric with DuckDB SQL, read-only", SQL_EXAMPLES)
+    one.add_argument("query", help='e.g. "SELECT source, count(*) FROM pool_documents GROUP BY 1"; SHOW TABLES lists the views')
+    one.add_argument("--format", choices=("table", "csv", "json"), default="table", help="form of the result on stdout")
+    one = verb("inspect", _inspect, "print rows of a dataset, what it quarantined, or what it dropped")
+    one.add_argument("dataset")
+    one.add_argument("--where", metavar="SQL", help="only rows that meet this condition")
+    what = one.add_mutually_exclusive_group()
+    what.add_argument("--quarantined", action="store_true", help="rows that could not be read: file, offset, step, reason")
+    what.add_argument("--dropped", metavar="REASON", help="documents that `keep` dropped for this reason, by running the recipe's steps again")
+    one.add_argument("-n", "--limit", type=int, default=5, help="how many rows (default: 5)")
+    one.add_argument("--columns", help="comma-separated")
+    one.add_argument("--width", type=int, default=600, help="characters of a value that are shown (0: all)")
+    one.add_argument("--full", action="store_const", const=0, dest="width", help="the same as --width 0")
+    one.add_argument("--format", choices=("text", "json"), default="text", help="form of the rows on stdout; json: one a line, whole")
+
+
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--env", default="tiny", help="name of a file in pipelines/env, or a YAML file (default: tiny)")
@@ -112,32 +138,6 @@ def _count(text: str) -> int:
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return value
-
-
-def _looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """The verbs for who looks at data: stats, sql, inspect."""
-    text = "print the funnel by source, lengths by source and tokens by cell; of one dataset: what its rules removed and what they cost"
-    one = verb("stats", _stats, text, STATS_EXAMPLES)
-    one.add_argument("dataset", nargs="?", help="e.g. source/web/filter")
-    one.add_argument(
-        "--what-if", metavar="REASON: WHERE", action="append", nargs="?", const="", help="run its steps again: what each rule takes, and would with this one"
-    )
-    one.add_argument("--limit", type=int, help="with --what-if: only so many units of its input, evenly spaced")
-    one.add_argument("--save", action="store_true", help="with --what-if: keep every row's measures as the dataset measures/DATASET, for dolma sql")
-    one = verb("sql", _sql, "query every dataset, manifest, ledger and metric with DuckDB SQL, read-only", SQL_EXAMPLES)
-    one.add_argument("query", help='e.g. "SELECT source, count(*) FROM pool_documents GROUP BY 1"; SHOW TABLES lists the views')
-    one.add_argument("--format", choices=("table", "csv", "json"), default="table", help="form of the result on stdout")
-    one = verb("inspect", _inspect, "print rows of a dataset, what it quarantined, or what it dropped")
-    one.add_argument("dataset")
-    one.add_argument("--where", metavar="SQL", help="only rows that meet this condition")
-    what = one.add_mutually_exclusive_group()
-    what.add_argument("--quarantined", action="store_true", help="rows that could not be read: file, offset, step, reason")
-    what.add_argument("--dropped", metavar="REASON", help="documents that `keep` dropped for this reason, by running the recipe's steps again")
-    one.add_argument("-n", "--limit", type=int, default=5, help="how many rows (default: 5)")
-    one.add_argument("--columns", help="comma-separated")
-    one.add_argument("--width", type=int, default=600, help="characters of a value that are shown (0: all)")
-    one.add_argument("--full", action="store_const", const=0, dest="width", help="the same as --width 0")
-    one.add_argument("--format", choices=("text", "json"), default="text", help="form of the rows on stdout; json: one a line, whole")
 
 
 def _env_file(args: argparse.Namespace) -> Path:

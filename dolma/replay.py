@@ -55,9 +55,11 @@ def replay(dataset: str, env_file: Path, pipelines: Path, limit: int | None = No
     Args:
         limit: only so many units (input shards, or raw files), evenly spaced over all; what they give is exact for them.
     Raises:
-        ConfigError: it is no recipe, or none with a `keep`.
+        ConfigError: it is no recipe, or none with a `keep`, or the limit is below 1.
         DataError: an input is missing, or the dataset was made otherwise than its recipe now says.
     """
+    if limit is not None and limit < 1:
+        raise ConfigError("--limit", "no unit would be read", got=limit, expected="1 or more", mend="leave it out for all")
     run = Run(env_file, pipelines)
     node = run.graph[dataset]
     if not isinstance(node, Compiled) or not any(bound.step.kind == "keep" for bound in node.steps):

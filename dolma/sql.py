@@ -17,12 +17,14 @@ from dolma.browse import quarantined
 from dolma.core import counts as ledger
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, EnvironmentFault
+from dolma.core.log import logger
 from dolma.core.manifest import File, Manifest
 from dolma.engines import cost
 
 if TYPE_CHECKING:
     import duckdb
 
+log = logger(__name__)
 RESERVED = ("manifests", "shards", "counts", "costs", "mixes", "stages", "quarantine")
 TEXT, INT, REAL = pa.string(), pa.int64(), pa.float64()
 
@@ -45,6 +47,7 @@ def connect(root: Path) -> "Iterator[duckdb.DuckDBPyConnection]":
     except ImportError as error:
         raise EnvironmentFault("dolma.sql", "duckdb is not installed", got="no duckdb", expected="duckdb>=1.3", mend="pip install duckdb") from error
     known = stats.datasets(root)
+    _warn(known)
     connection = duckdb.connect(config={"threads": 2, "memory_limit": "2GB"})
     try:
         taken: dict[str, str] = dict.fromkeys(RESERVED, "a view of its own")
@@ -63,6 +66,14 @@ def connect(root: Path) -> "Iterator[duckdb.DuckDBPyConnection]":
         yield connection
     finally:
         connection.close()
+
+
+def _warn(known: dict[str, Manifest]) -> None:
+    """Say which saved measures are of a dataset as it no longer is."""
+    for name, manifest in known.items():
+        of = manifest.recipe.get("measures_of")
+        if of in known and known[of].fingerprint != manifest.facts["of"]:
+            log.warning("%s", f"{name} is of an earlier {of}: `dolma stats {of} --what-if --save` measures it anew")
 
 
 def query(root: Path, text: str) -> pa.Table:

@@ -7,7 +7,7 @@ import pytest
 
 from dolma import rules
 from dolma.core import manifest as manifests
-from dolma.core.errors import DataError
+from dolma.core.errors import ConfigError, DataError
 from dolma.runner import Run
 from tests.engines.flow import write_recipes
 from tests.numbers import THREE, numbers, weighed, write
@@ -23,6 +23,8 @@ def test_some_units_are_exact_for_themselves_and_evenly_spaced(place: Path) -> N
     half = np.concatenate([values["a"][:100], values["a"][200:300]])
     assert (found.units, found.of, found.documents) == (2, 4, 200) and found.weights[0].first == (half >= 70).sum()
     assert weighed(place, limit=99).units == 4
+    with pytest.raises(ConfigError, match="--limit"):
+        weighed(place, limit=0)
 
 
 def test_a_step_that_fails_on_dropped_rows_leaves_them_unmeasured(place: Path) -> None:

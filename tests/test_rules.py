@@ -1,6 +1,7 @@
 """What rules take, against numpy over the same numbers; other thresholds against the runs that they would be."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,26 @@ def test_saved_measures_answer_other_thresholds_in_sql(place: Path) -> None:
     assert {row["reason"]: row["n"] for row in sql.query(root, query).to_pylist()} == {w.rule.reason: w.alone for w in found.weights}
     assert "text" not in manifests.read(root / "measures/pool/three").column_names
     assert weighed(place, save=True).kept == found.kept and Run(place / "env.yaml", place / "pipelines").run(["."]) == 0
+
+
+def test_measures_of_a_dataset_that_was_made_anew_are_named(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_recipes(tmp_path, {"source/numbers": READ, "pool/three": THREE})
+    (tmp_path / "raw").symlink_to(place / "raw")
+    run = Run(write_env(tmp_path), tmp_path / "pipelines")
+    run.run(["."])
+    weighed(tmp_path, save=True)
+    query = "SELECT count(*) AS n FROM measures_pool_three"
+    package = logging.getLogger("dolma")
+    package.addHandler(caplog.handler)  # the command line's set-up stops lines from reaching the root logger
+    try:
+        assert sql.query(run.root, query).to_pylist() == [{"n": ROWS}] and not caplog.records
+        write_recipes(tmp_path, {"pool/three": {**THREE, "steps": THREE["steps"][1:]}})
+        Run(tmp_path / "env.yaml", tmp_path / "pipelines").run(["."])
+        caplog.clear()
+        sql.query(run.root, query)
+    finally:
+        package.removeHandler(caplog.handler)
+    assert any("measures/pool/three is of an earlier pool/three" in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.parametrize("text", ["nope: a < 1", "a", "a:", "a < 1", "a: a", "a: none < 1", "a: random() < 1", "c: a < 1"])  # `a` is gone at rule c

@@ -140,5 +140,5 @@ def _made(bound: Bound, before: pa.Schema, after: pa.Schema) -> list[str]:
     """The columns that a step adds or edits."""
     try:
         return bound.step.adds(bound.params, pa.schema([])).names
-    except DolmaError:  # its columns depend on those before
+    except (DolmaError, AttributeError, KeyError, TypeError):  # its columns depend on those before: it cannot be asked without them
         return [name for name in after.names if name not in before.names]
