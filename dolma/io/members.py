@@ -192,7 +192,7 @@ class _Window:
 
 
 class Zstd(Archive):
-    """Concatenated zstd frames. A frame that does not begin with a WARC header goes on with the record before it; skippable frames hold no record."""
+    """Concatenated zstd frames. A whole frame without a WARC header goes on with the record before it; skippable frames hold no record."""
 
     name = "zstd"
 
@@ -275,7 +275,7 @@ class Zstd(Archive):
         end = self._end(offset) if offset < self.total else 0
         if not 0 < end <= self.total:
             return False
-        return self._skippable(offset) or self._head(offset, end) not in (None, WARC)
+        return self._skippable(offset) or (self._head(offset, end) not in (None, WARC) and self._whole(offset, end))
 
     def member(self, offset: int) -> Member:
         end = self._end(offset)
