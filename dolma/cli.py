@@ -105,12 +105,14 @@ def _root(args: argparse.Namespace) -> Path:
 def _gather(args: argparse.Namespace) -> None:
     from dolma.console import table
     from dolma.gather.run import gather
+    from dolma.io.raw import is_url, redacted
 
     folder = args.folder
     if folder is None:
         env = read_yaml(_env_file(args), Env)
-        if env.raw.startswith("$"):
-            raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=env.raw, expected="a folder", mend="name the folder")
+        if env.raw.startswith("$") or is_url(env.raw):
+            got = redacted(env.raw)
+            raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=got, expected="a folder", mend="name the folder")
         folder = _place(args, env.raw)
     options = {name: value for name in ("seed", "size") if (value := getattr(args, name)) is not None}
     counts = gather(folder, report=lambda line: log.info("%s", line), **options)

@@ -117,7 +117,11 @@ class Archive:
         """The error of a last member that is not whole."""
         got = f"{self.total - offset} bytes of the last {self.name} member"
         return DataError(
-            f"{self.file} at byte {offset}", "the archive is cut short", got=got, expected="its end and checksum", mend="fetch the file again; nothing of it was taken"
+            f"{self.file} at byte {offset}",
+            "the archive is cut short",
+            got=got,
+            expected="its end and checksum",
+            mend="fetch the file again; nothing of it was taken",
         )
 
     def _scan(self, offset: int, magic: bytes, accepts: Callable[[int], bool]) -> int:
@@ -226,7 +230,11 @@ class Zstd(Archive):
             dictionary.precompute_compress(level=1)  # reads its tables: damage shows here and not in every frame
         except (ValueError, self.lib.ZstdError) as error:
             raise DataError(
-                f"{self.file} at byte {offset}", "the archive's dictionary cannot be read", got=str(error), expected="37 a4 30 ec ...", mend="fetch the file again"
+                f"{self.file} at byte {offset}",
+                "the archive's dictionary cannot be read",
+                got=str(error),
+                expected="37 a4 30 ec ...",
+                mend="fetch the file again",
             ) from error
         self._use(dictionary)
 
