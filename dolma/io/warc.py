@@ -159,7 +159,7 @@ def _member_rows(archive: Archive, member: Member, place: _Place, begin: int = 0
         raise EnvironmentFault("dolma.io.warc", "fastwarc is not installed", mend="pip install 'dolma-flow[web]'") from error
 
     held: Row | None = None  # a row is given out when what follows it was read: only then is its checksum known to hold
-    found = 0
+    found = last = 0
     stream: Any = member
     records = iter(ArchiveIterator(stream, record_types=WarcRecordType.any_type, parse_http=False, fsspec_args=False))
     while True:
@@ -172,7 +172,7 @@ def _member_rows(archive: Archive, member: Member, place: _Place, begin: int = 0
                 break
             if not member.plain and not member.ended:
                 raise archive.cut(member.offset) from error
-            if member.plain or found or _hides_records(archive.member(member.offset)):
+            if member.plain or _hides_records(archive.member(member.offset), last):
                 raise DataError(
                     f"{place.file} at byte {member.offset}",
                     f"record {found + 1} of this stream cannot be read, and so those after it cannot be found",
@@ -184,7 +184,7 @@ def _member_rows(archive: Archive, member: Member, place: _Place, begin: int = 0
             break
         if record is None:
             break
-        found += 1
+        found, last = found + 1, record.stream_pos
         if held:
             yield held
         held = None
@@ -200,12 +200,12 @@ def _member_rows(archive: Archive, member: Member, place: _Place, begin: int = 0
         yield held or place.failed(member.offset, "no WARC record in this member")
 
 
-def _hides_records(member: Member) -> bool:
-    """Whether a record header follows somewhere after the beginning of a member."""
+def _hides_records(member: Member, last: int) -> bool:
+    """Whether a record header follows somewhere in a member after that of the record that begins at its byte `last`."""
     tail = b""
     while block := member.read():
         block = tail + block
-        if b"\r\n\r\nWARC/" in block:
+        if b"\r\n\r\nWARC/" in block[max(0, last - member.position + len(block)) :]:
             return True
         tail = block[-8:]  # one byte less than what is looked for
     return False
