@@ -1,6 +1,7 @@
 """A web server of the tests' own that misbehaves as it is told."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ class Web:
         self.asked: Counter[str] = Counter()  # GET and HEAD of each path
         self.refuse: list[int] = []  # a status for each of the next requests for a file
         self.cut: list[int] = []  # of each of the next answers only so many bytes
+        self.stall: list[float] = []  # before each of the next answers so many seconds of silence
         self.status: dict[str, int] = {}  # a path, and the status that it always has
 
 
@@ -33,6 +35,7 @@ def serving(folder: Path, port: int = 0) -> Iterator[Web]:
 
         def _wrong(self) -> bool:
             web.asked[f"{self.command} {self.path}"] += 1
+            time.sleep(web.stall.pop(0) if web.stall else 0)
             status = web.status.get(self.path) or (web.refuse.pop(0) if web.refuse and not self.path.endswith("/") else None)
             if status:
                 self.send_error(status)

@@ -64,23 +64,22 @@ def find(root: str, patterns: list[str], where: str) -> list[Remote]:
     fs, base = _connect(root, where)
     web = urlsplit(root).scheme in WEB
     strict = {"on_error": "raise"} if urlsplit(root).scheme in LISTED_BY_WALKING else {}
-    found: dict[str, dict[str, Any]] = {}
-    for pattern in patterns:
-        spelt = quote(pattern, safe="/*?[]!-") if web else pattern
-        hits = _hits(fs, f"{base}/{spelt}", f"{root}/{pattern}", where, strict)
-        if not hits:
-            raise _nothing(fs, base, root, pattern, spelt, where, web)
-        found |= hits
+    spelt = [quote(pattern, safe="/*?[]!-") if web else pattern for pattern in patterns]
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        hits = list(pool.map(lambda pattern: _hits(fs, f"{base}/{pattern}", where, strict), spelt))
+        for n, hit in enumerate(hits):
+            if not hit:
+                raise _nothing(fs, base, root, patterns[n], spelt[n], where, web)
+        found = {path: info for hit in hits for path, info in hit.items()}
         made = pool.map(lambda item: _remote(fs, base, item[0], item[1], where, web), found.items())
         return sorted(made, key=lambda one: one.name)
 
 
-def _hits(fs: Any, pattern: str, url: str, where: str, strict: dict[str, str]) -> dict[str, dict[str, Any]]:
+def _hits(fs: Any, pattern: str, where: str, strict: dict[str, str]) -> dict[str, dict[str, Any]]:
     if not GLOB.search(pattern):
-        info = _asked(lambda: fs.info(pattern), url, where, empty={})
+        info = _asked(lambda: fs.info(pattern), pattern, where, empty={})
         return {pattern: info} if info.get("type") == "file" else {}
-    hits = _asked(lambda: fs.glob(pattern, detail=True, **strict), url, where, empty={})
+    hits = _asked(lambda: fs.glob(pattern, detail=True, **strict), pattern, where, empty={})
     return {path: info for path, info in hits.items() if info["type"] == "file"}
 
 

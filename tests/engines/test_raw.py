@@ -1,5 +1,6 @@
 """Raw files at a URL and large archives in parts: the same shards, whatever the place, the cut, the engine and the number of tasks."""
 
+import errno
 import gzip
 import json
 import os
@@ -84,6 +85,19 @@ def test_a_file_that_changes_between_plan_and_run_fails_its_unit_and_a_rerun_men
     assert not list((place / "build").rglob("raw-*"))
     run.run(["source/read"])
     assert "doc1999" in manifest.read(place / "build/env/source/read")["id"].to_pylist()
+
+
+def test_a_disk_that_is_full_is_not_asked_again(place: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def full(*paths: str) -> None:
+        asked.append(paths)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(raw._connect(web.url, "test")[0], "get_file", full)
+    with pytest.raises(EnvironmentFault, match="cannot write: No space left"):
+        Run(write_env(place, raw=web.url, limit=1), place / "pipelines").run(["source/read"])
+    assert len(asked) == 1 and not list((place / "build").rglob("raw-*"))
 
 
 def test_no_file_and_no_server_are_told_before_anything_runs(place: Path, web: Web) -> None:

@@ -145,6 +145,15 @@ def test_a_server_that_is_down_or_forbids_is_a_fault_of_the_environment(web: Web
             raw.find(url, [pattern], "source/web")
 
 
+def test_a_server_that_falls_silent_is_asked_again(folder: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "SILENCE", 0.5)
+    planned = one(web)
+    web.stall = [3.0]
+    with raw.local(planned.url, file_of(planned)) as path:
+        assert path.read_bytes() == (folder / "a.warc.gz").read_bytes()
+    assert web.asked["GET /a.warc.gz"] >= 2
+
+
 def test_a_listed_folder_that_cannot_be_read_is_an_error_and_not_left_out(web: Web) -> None:
     web.status = {"/web/deep/": 500}
     with pytest.raises(EnvironmentFault, match="500"):
