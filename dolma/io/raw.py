@@ -53,7 +53,7 @@ def is_url(place: str) -> bool:
 
 
 def find(root: str, patterns: list[str], where: str) -> list[Remote]:
-    """Files below the URL `root` that match any of the glob `patterns`, sorted by name.
+    """Files below the URL `root` that match any of the glob `patterns`, in the order of `core.files.find`.
 
     Raises:
         ConfigError: the URL holds a secret, or no such scheme exists.
@@ -64,7 +64,7 @@ def find(root: str, patterns: list[str], where: str) -> list[Remote]:
     fs, base = _connect(root, where)
     web = urlsplit(root).scheme in WEB
     strict = {"on_error": "raise"} if urlsplit(root).scheme in LISTED_BY_WALKING else {}
-    spelt = [quote(pattern, safe="/*?[]!-") if web else pattern for pattern in patterns]
+    spelt = [quote(pattern.replace("?", "[!#]"), safe="/*[]!#-") if web else pattern for pattern in patterns]  # in a web address `?` begins a query
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         hits = list(pool.map(lambda pattern: _hits(fs, f"{base}/{pattern}", where, strict), spelt))
         for n, hit in enumerate(hits):
@@ -72,7 +72,7 @@ def find(root: str, patterns: list[str], where: str) -> list[Remote]:
                 raise _nothing(fs, base, root, patterns[n], spelt[n], where, web)
         found = {path: info for hit in hits for path, info in hit.items()}
         made = pool.map(lambda item: _remote(fs, base, item[0], item[1], where, web), found.items())
-        return sorted(made, key=lambda one: one.name)
+        return sorted(made, key=lambda one: one.name.split("/"))  # as paths sort
 
 
 def _hits(fs: Any, pattern: str, where: str, strict: dict[str, str]) -> dict[str, dict[str, Any]]:
