@@ -62,9 +62,10 @@ def find(root: str, patterns: list[str], where: str) -> list[Remote]:
     """
     _refuse_secrets(root, where)
     fs, base = _connect(root, where)
+    fs.invalidate_cache()
     web = urlsplit(root).scheme in WEB
     strict = {"on_error": "raise"} if urlsplit(root).scheme in LISTED_BY_WALKING else {}
-    spelt = [quote(pattern.replace("?", "[!#]"), safe="/*[]!#-") if web else pattern for pattern in patterns]  # in a web address `?` begins a query
+    spelt = [quote(pattern.replace("?", "[!|]"), safe="/*[]!|-") if web else pattern for pattern in patterns]  # in a web address `?` begins a query
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         hits = list(pool.map(lambda pattern: _hits(fs, f"{base}/{pattern}", where, strict), spelt))
         for n, hit in enumerate(hits):
@@ -76,10 +77,11 @@ def find(root: str, patterns: list[str], where: str) -> list[Remote]:
 
 
 def _hits(fs: Any, pattern: str, where: str, strict: dict[str, str]) -> dict[str, dict[str, Any]]:
+    url = pattern if is_url(pattern) else fs.unstrip_protocol(pattern)
     if not GLOB.search(pattern):
-        info = _asked(lambda: fs.info(pattern), pattern, where, empty={})
+        info = _asked(lambda: fs.info(pattern), url, where, empty={})
         return {pattern: info} if info.get("type") == "file" else {}
-    hits = _asked(lambda: fs.glob(pattern, detail=True, **strict), pattern, where, empty={})
+    hits = _asked(lambda: fs.glob(pattern, detail=True, **strict), url, where, empty={})
     return {path: info for path, info in hits.items() if info["type"] == "file"}
 
 
