@@ -19,7 +19,7 @@ BLOCK = 1 << 16
 ZSTD_BLOCK = 1 << 17  # no block holds more. Source: RFC 8878 3.1.1.2.4
 ZSTD_HEADER = 18  # the longest frame header, with its magic number. Source: RFC 8878 3.1.1.1
 WINDOW = 1 << 27  # bytes; a frame that wants more is refused before they are taken. The limit of the zstd program; the WARC rule asks for 2^23
-DICTIONARY_BYTES = 1 << 27
+DICTIONARY_BYTES = 1 << 23  # what a reader must take. Source: Zstandard Compression for WARC Files 1.0, 5
 
 
 @dataclass

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,8 @@ Rows = list[dict[str, Any]]
 NOISE = b"noise \x1f\x8b\x08 \x28\xb5\x2f\xfd WARC/1.0 " * 5
 INNER = record("response", response(ZIPPED[3] * 4 + FRAMES[3] * 4 + RECORDS[3], kind="application/warc"), k=77)  # an archive as a page of an archive
 STREAM = b"".join(RECORDS)
+OTHER = zstandard.train_dictionary(2048, [RECORDS[k % 7][: k + 90] * 3 for k in range(200)])
+RETRAINED = [zstandard.ZstdCompressor(write_checksum=True, dict_data=OTHER).compress(piece) for piece in RECORDS]
 
 
 def damaged(member: bytes, at: int) -> bytes:
@@ -46,6 +49,7 @@ ARCHIVES = {
     "stored zstd": [FRAMES[0], ZSTD.compress(INNER + random.Random(1).randbytes(300)), FRAMES[1]],
     "zstd in frames": [ZSTD.compress(STREAM[at : at + 300]) for at in range(0, len(STREAM), 300)] + FRAMES[:3] + [FRAMES[2][:-30], FRAMES[3]],
     "zstd with a dictionary": [skippable(DICTIONARY.as_bytes()), *TRAINED],
+    "zstd with two dictionaries": [skippable(DICTIONARY.as_bytes()), *TRAINED[:4], skippable(b"", 0x50), skippable(OTHER.as_bytes()), *RETRAINED],
 }
 
 
@@ -55,7 +59,7 @@ def read(path: Path, begin: int = 0, end: int | None = None, cap: int = 1 << 20)
 
 def in_parts(path: Path, borders: list[int]) -> Rows:
     borders = [0, *sorted(borders), path.stat().st_size]
-    return [row for begin, end in pairwise(borders) for row in read(path, begin, end)]
+    return [row for begin, end in pairwise(borders) for row in read(path, begin, end, 1 << 26)]
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +111,19 @@ def test_only_the_part_with_the_end_says_that_the_archive_is_cut(tmp_path: Path)
         for begin in (0, 300, last):
             with pytest.raises(DataError, match=f"byte {last}: the archive is cut short"):
                 read(tmp_path / "x", begin, None)
+
+
+@pytest.mark.slow
+@pytest.mark.kit
+def test_a_real_crawl_in_parts_and_in_zstd(kit: Path, tmp_path: Path) -> None:
+    path = kit / "web" / "crawl-A-00001.warc.gz"
+    whole = read(path, cap=1 << 26)
+    size = path.stat().st_size
+    assert in_parts(path, [size // 3, size // 2, size * 9 // 10]) == whole and len(whole) > 600
+    members = [zlib.decompress(path.read_bytes()[a["offset"] : b], wbits=31) for a, b in zip(whole, [*(r["offset"] for r in whole[1:]), size], strict=True)]
+    (tmp_path / "x").write_bytes(b"".join(map(ZSTD.compress, members)))
+    again = in_parts(tmp_path / "x", [10**6, 2 * 10**6, 5 * 10**6])
+    assert [{**row, "offset": 0} for row in again] == [{**row, "offset": 0} for row in whole]
 
 
 @cache
