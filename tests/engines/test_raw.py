@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from dolma.core import manifest
-from dolma.core.errors import DataError, EnvironmentFault
+from dolma.core.errors import DataError, EnvironmentFault, Partial
 from dolma.io import raw
-from dolma.runner import Run
+from dolma.runner import Dataset, Run, _engine
 from tests.engines.flow import RECIPES, write_env, write_raw, write_recipes
 from tests.io.test_warc import RECORDS
 from tests.server import Web, serving
@@ -85,6 +85,19 @@ def test_a_file_that_changes_between_plan_and_run_fails_its_unit_and_a_rerun_men
     assert not list((place / "build").rglob("raw-*"))
     run.run(["source/read"])
     assert "doc1999" in manifest.read(place / "build/env/source/read")["id"].to_pylist()
+
+
+def test_refused_in_the_middle_of_a_run_keeps_what_is_done(place: Path, web: Web) -> None:
+    run = Run(write_env(place, raw=web.url), place / "pipelines")
+    plan = run.state("source/read")[2]
+    web.status["/part-1.jsonl.gz"] = 403
+    with pytest.raises(Partial, match="renew the credentials") as caught:
+        Dataset(plan, run.graph["source/read"], _engine(run.env)).make()  # type: ignore[arg-type]
+    assert caught.value.code == 5 and "/part-1.jsonl.gz" in str(caught.value)
+    web.status.clear()
+    web.asked.clear()
+    run.run(["source/read"])
+    assert [key for key in web.asked if key.startswith("GET /part")] == ["GET /part-1.jsonl.gz"]
 
 
 def test_a_disk_that_is_full_is_not_asked_again(place: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

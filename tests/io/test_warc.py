@@ -202,7 +202,17 @@ def test_zstd_frames_without_their_dictionary_are_quarantined(tmp_path: Path) ->
     assert read(tmp_path / "x", FRAMES[1] + two)["id"].to_pylist() == ["id-1", "id-2", "id-3"]  # two archives, one after the other
 
 
-@pytest.mark.parametrize("stored", [b"", b"no dictionary", b"\x37\xa4\x30\xec" + b"x" * 60, ZSTD.compress(b"no dictionary"), ZSTD.compress(b"x" * 99)[:-9]])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"no dictionary",
+        b"\x37\xa4\x30\xec" + b"x" * 60,
+        ZSTD.compress(b"no dictionary"),
+        ZSTD.compress(b"x" * 99)[:-9],
+        ZSTD.compress(b"\x37\xa4\x30\xec" + bytes(1 << 24)),
+    ],
+)
 def test_a_damaged_dictionary_is_an_error(tmp_path: Path, stored: bytes) -> None:
     with pytest.raises(DataError, match="dictionary cannot be read"):
         read(tmp_path / "x", skippable(stored) + TRAINED[0])
