@@ -34,7 +34,7 @@ WEB = ("http", "https")
 LISTED_BY_WALKING = (*WEB, "file", "local", "memory")  # fsspec leaves out a folder of these that it cannot list, unless it is told to raise
 CHECKSUMS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "content_md5", "checksum", "blob_id", "oid")
 GLOB = re.compile(r"[*?\[]")
-TIMES = ("Last-Modified", "LastModified", "last_modified", "mtime", "updated", "modified", "created")
+TIMES = ("Last-Modified", "LastModified", "last_modified", "mtime", "modify", "updated", "modified", "created")
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,9 @@ def _patience(conf: dict[str, Any]) -> dict[str, Any]:
     """Options of a web client: no limit for a whole file but one for silence, and bytes as they lie on the server; what the user configured goes first."""
     import aiohttp
 
-    client = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=SILENCE), **conf.get("http", {}).get("client_kwargs", {})}
-    return {"client_kwargs": client, "headers": {"Accept-Encoding": "identity", **conf.get("http", {}).get("headers", {})}}
+    given = {**conf.get("http", {}), **conf.get("https", {})}
+    client = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=SILENCE), **given.get("client_kwargs", {})}
+    return {"client_kwargs": client, "headers": {"Accept-Encoding": "identity", **given.get("headers", {})}}
 
 
 def _asked(ask: Callable[[], T], url: str, where: str, *, fetching: bool = False, empty: T | None = None) -> T:
@@ -203,7 +204,7 @@ def _asked(ask: Callable[[], T], url: str, where: str, *, fetching: bool = False
             if _lasting(cause) or tries == TRIES:
                 _give_up(cause, url, where, tries, fetching)
             wait = FIRST_WAIT * 2 ** (tries - 1) * random.uniform(0.5, 1)
-            log.warning("%s: %s; again in %.1f s", redacted(url), redacted(f"{type(cause).__name__}: {cause}"[:300]), wait)
+            log.warning("%s: %s; again in %.1f s", redacted(url), redacted(f"{type(cause).__name__}: {cause}")[:300], wait)
             time.sleep(wait)
     raise AssertionError("unreachable")
 
@@ -228,7 +229,7 @@ def _lasting(error: BaseException) -> bool:
 
 
 def _give_up(error: BaseException, url: str, where: str, tries: int, fetching: bool) -> NoReturn:
-    said = redacted(f"{type(error).__name__}: {error}"[:300])
+    said = redacted(f"{type(error).__name__}: {error}")[:300]  # before it is cut: half a secret is not known again
     file = "the file" if where == redacted(url) else redacted(url)
     if isinstance(error, FileNotFoundError):
         raise DataError(where, f"{file} is not there", got="nothing", expected="a file", mend="run again: what is there is planned anew") from None

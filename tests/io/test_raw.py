@@ -193,13 +193,13 @@ def test_a_secret_of_the_environment_is_not_printed(web: Web, monkeypatch: pytes
     planned = one(web)
 
     def refuse(*_: object, **__: object) -> None:
-        raise OSError("denied for hunter2secret at https://u:p4ssw0rd@host/x?token=abc, again at http://k@h/")
+        raise OSError("x" * 270 + "denied for hunter2secret at https://u:p4ssw0rd@host/x?token=abc, again at http://k@h/")
 
     monkeypatch.setattr(raw._connect(web.url, "test")[0], "get_file", refuse)
     with pytest.raises(Partial) as caught, raw.local(planned.url, file_of(planned)):
         pass
     assert not any(secret in str(caught.value) for secret in ("hunter2", "p4ssw0rd", "token=abc", "k@"))
-    assert "$MY_SECRET_ACCESS_KEY" in str(caught.value) and caught.value.__cause__ is None
+    assert "$MY_SECRET" in str(caught.value) and caught.value.__cause__ is None
 
 
 @given(st.text(alphabet="abc:@/?=&. 'é", max_size=20), st.text(alphabet="XYZ", min_size=6, max_size=9), st.sampled_from(["https", "s3", "ftp"]))
