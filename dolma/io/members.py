@@ -26,13 +26,14 @@ DICTIONARY_BYTES = 1 << 23  # what a reader must take. Source: Zstandard Compres
 class Member:
     """A readable stream of one member; it knows how it ended.
 
-    `at` is where in the file its reading is, `stop` where its bytes end, once it has ended.
+    `at` is where in the file its reading is, `stop` where its bytes end, once it has ended. `checked`: a checksum guards what was read.
     """
 
     offset: int
     more: Callable[["Member", int], bytes]
     at: int
     plain: bool = False
+    checked: bool = True
     ended: bool = False
     damage: str | None = None
     position: int = 0
@@ -82,7 +83,7 @@ class Archive:
 
     def member(self, offset: int) -> Member:
         """The member at `offset`."""
-        return Member(offset, self._plain, offset, plain=True)
+        return Member(offset, self._plain, offset, plain=True, checked=False)
 
     def _plain(self, member: Member, limit: int) -> bytes:
         out = self.peek(member.at, limit)
@@ -297,8 +298,12 @@ class Zstd(Archive):
                 self._load(offset)
             member.ended, member.stop = True, end
         else:
-            member.stop, member.source = end, self._frame(offset, end, self.reading)
+            self._go_on(member, offset, end)
         return member
+
+    def _go_on(self, member: Member, offset: int, end: int) -> None:
+        member.at, member.stop, member.source = offset, end, self._frame(offset, end, self.reading)
+        member.checked &= self.lib.get_frame_parameters(self.peek(offset, ZSTD_HEADER)).has_checksum
 
     def _joined(self, member: Member, limit: int) -> bytes:
         while True:
@@ -315,8 +320,7 @@ class Zstd(Archive):
             if not (ahead < self.total and self.peek(ahead, 4) == ZSTD and self.continues(ahead)):
                 member.ended = True
                 return b""
-            member.at, member.stop = ahead, self._end(ahead)
-            member.source = self._frame(ahead, member.stop, self.reading)
+            self._go_on(member, ahead, self._end(ahead))
 
     def after(self, member: Member) -> int:
         return self.pass_by(member.at) if member.damage else member.stop

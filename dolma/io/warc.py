@@ -5,7 +5,9 @@ fastwarc parses the records; `members` opens the compressed members, one at a ti
 records only, each row has the offset of its member, and an archive that ends too early is an error. The only file that imports fastwarc.
 """
 
+import hashlib
 import sys
+from base64 import b32encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +62,8 @@ def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20
 
     `record` is the WARC type (response, revisit, request, ...), `status` and `content_type` are the HTTP status and type of a response (NULL for the
     others), `charset` what its header says. `content` is the body of a response with status 200, chunks joined and decompressed; empty for all others.
-    `offset` is the byte in the file where the member (or the plain record) begins. Records that cannot be read get `_error`.
+    `offset` is the byte in the file where the member (or the plain record) begins. Records that cannot be read get `_error`; so do those whose bytes are
+    not those of their WARC-Block-Digest, where the archive has no checksum of its own (plain, or zstd without).
 
     Args:
         source: value of the column `source`.
@@ -222,7 +225,8 @@ def _checked(record: Any, archive: Archive, member: Member, place: _Place) -> Ro
     if len(block) > place.cap:
         return _row(record, b"", offset, place, f"record of more than {place.cap} bytes")
     if len(block) == _int(promised):
-        return _row(record, block, offset, place, None)
+        altered = not member.checked and _altered(record.headers.get("WARC-Block-Digest") or "", block)
+        return _row(record, block, offset, place, "its bytes are not those of its WARC-Block-Digest" if altered else None)
     member.close()
     if member.damage:
         return None
@@ -236,6 +240,15 @@ def _checked(record: Any, archive: Archive, member: Member, place: _Place) -> Ro
             mend="fetch the file again; nothing of it was taken",
         )
     return place.failed(offset, f"record has {len(block)} bytes, its header says {promised}")
+
+
+def _altered(told: str, block: bytes) -> bool:
+    """Whether a digest like `sha1:…` (base 32, or hexadecimal) says that a block was changed; asked where the archive has no checksum of its own."""
+    name, _, value = told.strip().partition(":")
+    if name.lower().replace("-", "") not in ("md5", "sha1", "sha256", "sha512"):
+        return False
+    made = hashlib.new(name.lower().replace("-", ""), block, usedforsecurity=False).digest()
+    return value.lower() != made.hex() and value.upper().rstrip("=") != b32encode(made).decode().rstrip("=")
 
 
 def _row(record: Any, block: bytes, offset: int, place: _Place, error: str | None) -> Row:

@@ -5,7 +5,9 @@ import json
 import subprocess
 import sys
 import zlib
+from base64 import b32encode
 from collections.abc import Callable
+from hashlib import sha1, sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -235,6 +237,33 @@ def test_a_record_whose_second_zstd_frame_is_damaged_costs_itself_only(tmp_path:
     rows = read(tmp_path / "x", bytes(content)).to_pylist()
     assert [row["id"] for row in rows if not row["_error"]] == ["id-0", "id-3"]
     assert [row["offset"] for row in rows if row["_error"]] == [len(FRAMES[0]), len(FRAMES[0] + two[0])]  # the record, and the rest of it
+
+
+def digested(piece: bytes, digest: str) -> bytes:
+    return piece.replace(b"WARC-Date", f"WARC-Block-Digest: {digest}\r\nWARC-Date".encode(), 1)
+
+
+@pytest.mark.parametrize("pack", [bytes, zstandard.ZstdCompressor().compress], ids=["plain", "zstd"])
+def test_where_no_checksum_guards_the_bytes_the_digest_does(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    block = response(b"<p>one</p>" * 30)
+    told = [f"sha1:{b32encode(sha1(block).digest()).decode()}", f"sha1:{sha1(block).hexdigest()}", f"SHA-256:{sha256(block).hexdigest()}"]
+    other = ["", "sha1:", "rot13:XYZ", "sha1:" + "A" * 32, told[0].lower(), "md5:" + told[1][5:]]
+    rows = read(tmp_path / "x", b"".join(pack(digested(RECORDS[2], one)) for one in (*told, *other))).to_pylist()
+    assert [row["_error"] is None for row in rows] == [True, True, True, True, False, True, False, True, False]
+    assert {row["_error"] for row in rows} == {None, "its bytes are not those of its WARC-Block-Digest"}
+    changed = read(tmp_path / "x", b"".join(pack(digested(RECORDS[2], one).replace(b"<p>one", b"<p>two")) for one in told)).to_pylist()
+    assert all(row["_error"] and row["content"] == b"" and row["id"] == "id-2" for row in changed)
+    guarded = gzip.compress(digested(RECORDS[2], "sha1:" + "A" * 32)) + ZIPPED[3]  # a checksum says that these are the bytes that the writer wrote
+    assert read(tmp_path / "x", guarded)["_error"].null_count == 2
+
+
+@pytest.mark.kit
+@pytest.mark.parametrize("name", ["real_capture_wget.warc.gz", "real_capture_sample-0000.warc.gz", "edge_example.warc.gz"])
+def test_digests_of_real_captures_hold(kit: Path, tmp_path: Path, name: str) -> None:
+    with gzip.open(kit / "web" / name) as file:
+        plain = read(tmp_path / "x", file.read(), 1 << 26)
+    rows = pa.Table.from_batches(list(warc(str(kit / "web" / name), file="web/x.warc.gz")), schema=SCHEMA)
+    assert plain.drop_columns(["offset"]) == rows.drop_columns(["offset"]) and plain["_error"].null_count == plain.num_rows
 
 
 def test_a_frame_that_asks_for_too_much_memory_is_refused(tmp_path: Path) -> None:
