@@ -11,12 +11,14 @@ from dolma.core.config import Env
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.files import find, sha256, write_atomic
 from dolma.core.graph import Graph, fingerprint
+from dolma.core.log import logger
 from dolma.core.manifest import File, Manifest
 from dolma.core.recipe import Compiled
 from dolma.engines.plan import Pass, Plan, Shard, Unit, pack
 from dolma.io import raw as remote
 from dolma.io.tables import WRITER
 
+log = logger(__name__)
 BUCKET_BYTES = 64 << 20  # input bytes a bucket of a group pass, so that a shuffle's (file, bucket) parts stay above 100 kB
 
 
@@ -140,7 +142,12 @@ def _raw_units(compiled: Compiled, env: Env, root: Path, raw: Path | str, rememb
     groups: list[list[Shard]] = []
     for shard in _raw_files(compiled, root, raw, remember):
         if cut and shard.file.bytes > cut:
-            groups += [[part] for part in _parts(shard, cut)]
+            parts = _parts(shard, cut)
+            groups += [[part] for part in parts]
+            if remote.is_url(shard.path):
+                log.warning(
+                    "%s: each of its %d parts brings all of its %.1f GB; fetch it first if that is much", shard.file.name, len(parts), shard.file.bytes / 1e9
+                )
         elif groups and groups[-1][-1].end is None and sum(s.file.bytes for s in groups[-1]) + shard.file.bytes <= compiled.recipe.unit_bytes:
             groups[-1].append(shard)
         else:

@@ -191,12 +191,13 @@ def test_a_lost_part_is_made_again_alone(archives: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"workers": 2}, {"workers": 2, "tasks": 3}])
-def test_parts_over_workers_and_from_a_url_give_the_same_shards(archives: Path, settings: dict[str, int]) -> None:
+def test_parts_over_workers_and_from_a_url_give_the_same_shards(archives: Path, settings: dict[str, int], caplog: pytest.LogCaptureFixture) -> None:
     recipe(archives, 1000)
     Run(write_env(archives, "one"), archives / "pipelines").run(["source/read"])
     with serving(archives / "raw") as web:
         Run(write_env(archives, "many", raw=web.url, **settings), archives / "pipelines").run(["source/read"])
     assert without_identity(made(archives, "many")) == without_identity(made(archives, "one"))
+    assert caplog.text.count("brings all of its") == 1 and "b.warc.gz" in caplog.text
 
 
 @pytest.mark.spark
