@@ -64,13 +64,19 @@ def _texts() -> Iterator[tuple[str, str]]:
                     yield f"{file.removesuffix('.jsonl.gz')}/{row['id']}", row[field]
 
 
-def _gathered() -> Iterator[tuple[str, str]]:
-    """Texts of all sources of the gathered corpus, which is gathered and extracted first where that was not done."""
+def gathered() -> Path:
+    """The root of the gathered corpus, whose texts of all sources are gathered and extracted first where that was not done."""
     from dolma.core import manifest
 
-    folder = ROOT / "build" / "tiny" / "pool" / "candidates"
-    if not manifest.exists(folder):
+    root = ROOT / "build" / "tiny"
+    if not manifest.exists(root / "pool" / "candidates"):
         for command in (["gather", "build/tiny/raw"], ["run", "pool/candidates"]):
             subprocess.run([sys.executable, "-m", "dolma.cli", *command], cwd=ROOT, check=True, stdout=sys.stderr)
-    for batch in manifest.batches(folder, ["id", "text"]):
+    return root
+
+
+def _gathered() -> Iterator[tuple[str, str]]:
+    from dolma.core import manifest
+
+    for batch in manifest.batches(gathered() / "pool" / "candidates", ["id", "text"]):
         yield from zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True)

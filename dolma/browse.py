@@ -1,18 +1,20 @@
 """Looking at single rows: documents of a dataset, and what it quarantined with place and reason."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError
 from dolma.core.manifest import Manifest
-from dolma.core.recipe import Compiled
-from dolma.engines.plan import Plan
+
+if TYPE_CHECKING:
+    from dolma.replay import Rule
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,6 @@ def rows(root: Path, dataset: str, where: str | None = None, columns: list[str] 
     Raises:
         ConfigError: the dataset is not Parquet, `where` is no condition over its columns, or a column does not exist.
     """
-    from dolma import table
-
     found = manifests.load(root / dataset)
     if found.format != "parquet" or not found.files:
         raise ConfigError(
@@ -52,14 +52,20 @@ def rows(root: Path, dataset: str, where: str | None = None, columns: list[str] 
     missing = [name for name in columns or [] if name not in schema.names]
     if missing:
         raise ConfigError(dataset, f"no column {', '.join(missing)}", got=", ".join(schema.names), expected=", ".join(missing), mend="name columns that it has")
-    if where is not None and table.check(where, schema) != "BOOLEAN":
-        raise ConfigError(
-            "--where", f"`{where}` is not a condition", got=table.check(where, schema), expected="BOOLEAN", mend="compare the value with something"
-        )
     for batch in manifests.batches(root / dataset):
-        if where is not None:
-            batch = batch.filter(table.evaluate(batch, {"kept": f"coalesce(({where}), false)"})["kept"].combine_chunks())
+        batch = _where(batch, where)
         yield from (batch.select(columns) if columns else batch).to_pylist()
+
+
+def _where(batch: pa.RecordBatch, where: str | None) -> pa.RecordBatch:
+    """The rows that meet a condition; all when there is none."""
+    from dolma import table
+
+    if where is None:
+        return batch
+    if (kind := table.check(where, batch.schema)) != "BOOLEAN":
+        raise ConfigError("--where", f"`{where}` is not a condition", got=kind, expected="BOOLEAN", mend="compare the value with something")
+    return batch.filter(table.evaluate(batch, {"kept": f"coalesce(({where}), false)"}, "--where")["kept"].combine_chunks())
 
 
 def first(root: Path, dataset: str, count: int, where: str | None = None, columns: list[str] | None = None) -> list[dict[str, Any]]:
@@ -67,46 +73,59 @@ def first(root: Path, dataset: str, count: int, where: str | None = None, column
     return list(islice(rows(root, dataset, where, columns), count))
 
 
-def dropped(dataset: str, reason: str, env_file: Path, pipelines: Path, count: int) -> list[dict[str, Any]]:
-    """The first `count` documents that `keep` dropped for `reason`, as they were at that step: the recipe's steps are run again on its input.
+@dataclass(frozen=True)
+class Dropped:
+    """A document as it was when a rule dropped it, with all that was measured of it by then; `looked_at` are the columns of the rule's condition."""
+
+    rule: "Rule"
+    row: dict[str, Any]
+    looked_at: list[str]
+
+
+def dropped(dataset: str, reason: str, env_file: Path, pipelines: Path, count: int, where: str | None = None) -> list[Dropped]:
+    """The first `count` documents that a rule drops for `reason`: the recipe's steps are run again on its input, until there are enough.
+
+    Args:
+        where: only those that meet this condition over what was measured of them by then.
 
     Raises:
-        ConfigError: no `keep` of the recipe has this reason.
+        ConfigError: no `keep` of the recipe has this reason, or `where` is no condition.
+        DataError: an input is missing, or the dataset was made otherwise than its recipe now says.
     """
-    from dolma.engines import worker
-    from dolma.runner import Run
+    from dolma import table
+    from dolma.replay import dropped as drops
+    from dolma.replay import replay
 
-    run = Run(env_file, pipelines)
-    node = run.graph[dataset]
-    plan = run.state(dataset)[2]
-    reasons = [b.params.model_dump()["reason"] for b in node.steps if b.step.kind == "keep"] if isinstance(node, Compiled) else []
-    if not isinstance(node, Compiled) or not isinstance(plan, Plan) or reason not in reasons:
-        raise ConfigError(
-            dataset, f"does not drop documents as `{reason}`", got=reason, expected=", ".join(reasons) or "a recipe with `keep`", mend="name a reason"
-        )
-    if node.recipe.tags:
-        raise ConfigError(
-            dataset, "drops by tags", got=", ".join(node.recipe.tags), expected="a recipe without tags", mend="query the tag dataset with `dolma sql`"
-        )
-    found: list[dict[str, Any]] = []
-    steps = [(bound, bound.arguments(run.root)) for bound in node.steps]
-    for unit in plan.passes[0].units:
-        ledger = worker.Ledger(unit.name)
-        for batch in worker.read_unit(plan, node, unit, ledger):
-            for bound, arguments in steps:
-                if bound.step.kind == "keep" and arguments["reason"] == reason:
-                    found += batch.filter(pc.invert(bound.step.fn(batch, **arguments))).to_pylist()
-                batch = worker.apply(bound, arguments, batch, ledger)
+    found: list[Dropped] = []
+    with replay(dataset, env_file, pipelines) as again:
+        for rule, batch in drops(again, reason):
+            looked_at = table.columns(rule.where, batch.schema)
+            found += [Dropped(rule, row, looked_at) for row in _where(batch, where).slice(0, count - len(found)).to_pylist()]
             if len(found) >= count:
-                return found[:count]
+                break
     return found
+
+
+PLACE = ("id", "url", "source", "file", "offset")
+
+
+def why(one: Dropped, width: int, columns: list[str] | None = None) -> str:
+    """A dropped document as one block: the rule, what it looked at, where the document lies, every other measure, and the text."""
+    heading = f"dropped as {one.rule.reason} by {one.rule.step} where not ({one.rule.where})"
+    names = columns or [name for name in (*one.looked_at, *PLACE, *one.row) if name in one.row]
+    return f"{heading}\n{show({name: one.row.get(name) for name in dict.fromkeys(names)}, width)}"
+
+
+def as_json(row: dict[str, Any]) -> str:
+    """A row as a line of JSON; bytes as text, with what is no UTF-8 replaced."""
+    return json.dumps(row, default=lambda value: value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value), ensure_ascii=False)
 
 
 def show(row: dict[str, Any], width: int) -> str:
     """A row as one block: `column: value` lines, the text last and cut to `width` characters (0: all of it)."""
     lines = []
     for name, value in sorted(row.items(), key=lambda item: item[0] == "text"):
-        text = str(value)
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         if width and len(text) > width:
             text = f"{text[:width]}... ({len(text):,} characters)"
         lines.append(f"{name}:\n{_indent(text)}" if "\n" in text else f"{name}: {text}")

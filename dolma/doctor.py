@@ -36,7 +36,7 @@ DOORS = (
     ("datatrove", "0.9", "web", "the datatrove engine"),
     ("fastwarc", "0.15", "web", "web archives"),
     ("resiliparse", "0.15", "web", "HTML"),
-    ("py3langid", "0.3", "web", "languages"),
+    ("py3langid", "0.4", "web", "languages"),
     ("fsspec", "2024.6", "web", "raw files at a URL"),
     ("aiohttp", "3.9", "web", "raw files at a web address"),
     ("zstandard", "0.23", "web", "web archives in zstd"),

@@ -19,7 +19,7 @@ from dolma.core.graph import Graph, Stage, stage_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.core.manifest import File, Input, Manifest
 from dolma.core.recipe import Compiled
-from dolma.engines import worker
+from dolma.engines import cost, worker
 from dolma.engines.plan import Plan, Record, load_steps
 from dolma.engines.units import build
 from dolma.io.raw import is_url
@@ -173,11 +173,11 @@ class Dataset:
                 scatter = next(p for p in self.plan.passes if p.kind == "scatter")
                 found = [worker.record(self.plan, worker.NATIVE, unit) for unit in scatter.units]
                 records["scatter"] = [record for record in found if record is not None]
+            costs = cost.collect(self.folder, [record for found in records.values() for record in found])
             made = self._commit(records)
-        seconds = time.monotonic() - start
-        line = {"attempt": self.attempt, "seconds": round(seconds, 2), "engine": type(self.engine).__name__.lower(), "finished": time.time()}
-        with disk_errors(self.folder), open(self.folder / "run.jsonl", "a") as file:
-            file.write(json.dumps(line) + "\n")
+            seconds = time.monotonic() - start
+            line = {"attempt": self.attempt, "fingerprint": made.fingerprint, "seconds": round(seconds, 2), "finished": time.time()}
+            cost.log(self.folder, {**line, "engine": type(self.engine).__name__.lower(), "families": cost.families(self.compiled), **costs})
         lost = ", ".join(f"{reason} {rows:,}" for reason, rows in counts.dropped(made.counts).items())
         log.info("  %s: %s rows in %d files%s, %.1f s", made.dataset, f"{made.rows:,}", len(made.files), f" ({lost})" if lost else "", seconds)
         return made
@@ -308,6 +308,7 @@ def code(compiled: Compiled) -> dict[str, Any]:
         "dolma": __version__,
         "pyarrow": pyarrow.__version__,
         "commit": _commit(),
+        "packages": compiled.packages,
         "steps": {bound.step.name: bound.step.version for bound in compiled.bound},
     }
 
@@ -337,7 +338,18 @@ def _why(there: Manifest, node: Compiled | Stage, made: Plan | str) -> str:
         return "the recipe changed"
     old, new = {i.name: i.fingerprint for i in there.inputs}, {i["name"]: i["fingerprint"] for i in made.inputs}
     moved = [name for name in new if old.get(name) != new[name]] or [name for name in old if name not in new]
-    return f"{moved[0]} changed" if moved else "a step, the writer or the env's limit changed"
+    if moved:
+        return f"{moved[0]} changed"
+    return _upgraded(there.code, node) or "a step, the writer or the env's limit changed"
+
+
+def _upgraded(code: dict[str, Any], node: Compiled) -> str:
+    """The first package of a step that is another version than the one that made the dataset."""
+    then, now = code.get("packages"), node.packages
+    if then is None:  # made before manifests said which
+        return ""
+    changed = [f"{name} was {then.get(name) or 'not installed'}, is {now.get(name) or 'not installed'}" for name in now if then.get(name) != now[name]]
+    return changed[0] if changed else ""
 
 
 def _engine(env: Env) -> Any:

@@ -18,11 +18,12 @@ from dolma.core import counts as ledger
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, EnvironmentFault
 from dolma.core.manifest import File, Manifest
+from dolma.engines import cost
 
 if TYPE_CHECKING:
     import duckdb
 
-RESERVED = ("manifests", "shards", "counts", "mixes", "stages", "quarantine")
+RESERVED = ("manifests", "shards", "counts", "costs", "mixes", "stages", "quarantine")
 TEXT, INT, REAL = pa.string(), pa.int64(), pa.float64()
 
 
@@ -33,7 +34,7 @@ def view(dataset: str) -> str:
 
 @contextmanager
 def connect(root: Path) -> "Iterator[duckdb.DuckDBPyConnection]":
-    """A locked connection with a view for each Parquet dataset below `root`, and the views manifests, shards, counts, mixes, stages, quarantine.
+    """A locked connection with a view for each Parquet dataset below `root`, and the views manifests, shards, counts, costs, mixes, stages, quarantine.
 
     Raises:
         ConfigError: two datasets would have the same view.
@@ -128,6 +129,7 @@ def _tables(root: Path, known: dict[str, Manifest]) -> dict[str, pa.Table]:
             ),
         ),
         "counts": _table({"dataset": TEXT, "position": INT, "step": TEXT, "kind": TEXT, "reason": TEXT, "rows": INT}, _counts(known)),
+        "costs": _table({"dataset": TEXT, "pass": TEXT, "unit": TEXT, "step": TEXT, "family": TEXT, "cpu": REAL}, _costs(root, known)),
         "mixes": _table({"mix": TEXT, "dataset": TEXT, "stream": TEXT, "repeats": REAL, "sequences": INT, "tokens": INT}, _mixes(root, known)),
         "stages": _table({"stage": TEXT, "metric": TEXT, "slice": TEXT, "before": REAL, "after": REAL, "n": INT, "chance": REAL}, _stages(root)),
         "quarantine": _table(
@@ -156,6 +158,15 @@ def _counts(known: dict[str, Manifest]) -> Iterator[list[Any]]:
             for what, rows in numbers.items():
                 kind, _, reason = what.partition(".")
                 yield [manifest.dataset, position, step, kind or None, reason or None, rows]
+
+
+def _costs(root: Path, known: dict[str, Manifest]) -> Iterator[list[Any]]:
+    """CPU seconds by unit and step, of datasets whose run measured them."""
+    for manifest in known.values():
+        line = cost.read(root / manifest.dataset, manifest.fingerprint) or {"measured": {}}
+        for unit, value in line["measured"].items():
+            for step, seconds in value["cpu"].items():
+                yield [manifest.dataset, *unit.split("/"), step, line["families"].get(step, step), seconds]
 
 
 def _mixes(root: Path, known: dict[str, Manifest]) -> Iterator[list[Any]]:

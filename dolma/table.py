@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dolma.core.errors import ConfigError
+from dolma.core.errors import ConfigError, DataError
 from dolma.core.step import step
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def keep(batch: pa.RecordBatch, *, where: str, reason: str) -> pa.Array:
         where: DuckDB condition over the columns of the batch; deterministic, no aggregates, windows or subqueries.
         reason: name under which dropped rows are counted, e.g. `not_english`.
     """
-    return _flat(evaluate(batch, {"kept": f"coalesce(({where}), false)"}).column("kept"))
+    return pc.fill_null(_flat(evaluate(batch, {"kept": where}, f"keep {reason}").column("kept")), False)
 
 
 def _shape_select(params: Any, schema: pa.Schema) -> pa.Schema:
@@ -73,7 +74,7 @@ def _shape_set(params: Any, schema: pa.Schema) -> pa.Schema:
 @step(shape=_shape_set)
 def set(batch: pa.RecordBatch, *, columns: dict[str, str]) -> pa.RecordBatch:
     """The batch with columns added or replaced by DuckDB expressions over the row, all evaluated on the columns as they were before."""
-    made = evaluate(batch, columns)
+    made = evaluate(batch, columns, "set")
     target = _shape_set(keyed(columns), batch.schema)
     arrays = [_flat(made.column(f.name)).cast(f.type) if f.name in columns else batch.column(f.name) for f in target]
     return pa.RecordBatch.from_arrays(arrays, schema=target)
@@ -88,11 +89,67 @@ def keyed(columns: dict[str, str]) -> Any:
     return set.params(columns=columns)
 
 
-def evaluate(batch: pa.RecordBatch, expressions: dict[str, str]) -> pa.Table:
-    """Row-wise DuckDB expressions over a batch, as a table with their names."""
+def evaluate(batch: pa.RecordBatch, expressions: dict[str, str], where: str = "where") -> pa.Table:
+    """Row-wise DuckDB expressions over a batch, as a table with their names.
+
+    Raises:
+        DataError: an expression has no value for a row (a cast that fails, say); it names `where`, the expression and that row.
+    """
+    import duckdb
+
     names = [name for name in batch.schema.names if any(name in expression for expression in expressions.values())] or batch.schema.names[:1]
+    try:
+        return _project(batch.select(names), expressions)
+    except duckdb.Error as error:
+        for name, expression in expressions.items():
+            row = _culprit(batch.select(names), {name: expression})
+            if row is not None:
+                raise _fault(batch.slice(row, 1), row, where, expression, str(error).splitlines()[0]) from error
+        raise  # no row by itself: memory, say
+
+
+def _project(batch: pa.RecordBatch, expressions: dict[str, str]) -> pa.Table:
     projection = ", ".join(f'({expression}) AS "{name}"' for name, expression in expressions.items())
-    return _connection(os.getpid()).from_arrow(pa.Table.from_batches([batch.select(names)])).project(projection).to_arrow_table()
+    return _connection(os.getpid()).from_arrow(pa.Table.from_batches([batch])).project(projection).to_arrow_table()
+
+
+def _culprit(batch: pa.RecordBatch, expressions: dict[str, str]) -> int | None:
+    """The first row for which there is no value, found by halving."""
+    import duckdb
+
+    def fails(start: int, end: int) -> bool:
+        try:
+            _project(batch.slice(start, end - start), expressions)
+        except duckdb.Error:
+            return True
+        return False
+
+    start, end = 0, batch.num_rows
+    if not fails(start, end):
+        return None
+    while end - start > 1:
+        middle = (start + end) // 2
+        start, end = (start, middle) if fails(start, middle) else (middle, end)
+    return start if fails(start, end) else None
+
+
+def _fault(row: pa.RecordBatch, number: int, where: str, expression: str, words: str) -> DataError:
+    names = [*columns(expression, row.schema), *(name for name in ("id", "file", "offset") if name in row.schema.names)]
+    values = [f"{name} = {str(row.column(name)[0].as_py())!r:.200}" for name in dict.fromkeys(names)]
+    return DataError(
+        where,
+        f"`{expression}` has no value: {words}",
+        got=f"row {number} of its batch: {', '.join(values)}",
+        expected="a value for every row",
+        mend="use TRY_CAST, or drop such rows with a `keep` before this step",
+    )
+
+
+def columns(expression: str, schema: pa.Schema) -> list[str]:
+    """The columns of `schema` that a row-wise expression looks at, in the order of the schema."""
+    tree = _connection(os.getpid()).execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression})"]).fetchall()
+    used = {str(part).lower() for node in _nodes(json.loads(tree[0][0])) if node.get("class") == "COLUMN_REF" for part in node["column_names"]}
+    return [name for name in schema.names if name.lower() in used]
 
 
 def check(expression: str, schema: pa.Schema) -> str:

@@ -10,6 +10,7 @@ import pytest
 from dolma import cli, doctor
 from dolma.core.errors import ConfigError, DataError, EnvironmentFault, Partial
 from tests.built import build
+from tests.engines.flow import write_env, write_raw, write_recipes
 
 PROJECT = Path(__file__).parents[1]
 
@@ -35,7 +36,7 @@ def test_verbs_are_those_of_the_house(capsys: pytest.CaptureFixture[str]) -> Non
         cli.main(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for verb in ("gather", "plan", "run", "stats", "sql", "inspect", "trace", "report", "publish", "verify", "steps", "doctor"):
+    for verb in ("gather", "fetch", "plan", "run", "stats", "sql", "inspect", "trace", "report", "publish", "verify", "steps", "doctor"):
         assert f"\n    {verb} " in out
 
 
@@ -58,6 +59,45 @@ def test_inspect_prints_rows_and_the_quarantine(here: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.splitlines()[1] == "source: pdf"
     assert cli.main(["inspect", "source/pdf/extract", "--quarantined"]) == 0
     assert "encrypted: a password is needed" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A flow that was run, as the options that name it."""
+    folder = tmp_path_factory.mktemp("flow")
+    pipelines, env = write_recipes(folder), write_env(folder)
+    write_raw(folder, files=2, rows=60)
+    assert cli.main(["run", "pool/first", "--env", str(env), "--pipelines", str(pipelines)]) == 0
+    return ["--env", str(env), "--pipelines", str(pipelines)]
+
+
+def test_inspect_prints_dropped_documents_with_their_rule(flow: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", "pool/short", "--dropped", "long", "--limit", "2", "--width", "6", *flow]) == 0
+    out = capsys.readouterr().out
+    assert out.count("dropped as long by 1:keep where not (n_chars < 40)\nn_chars: 4") == 2 and out.count("... (4") == 2
+    assert cli.main(["inspect", "pool/short", "--dropped", "long", "-n", "1", "--full", *flow]) == 0
+    assert "text: a text number 0 and much more of it that goes on\n" in capsys.readouterr().out
+    assert cli.main(["inspect", "pool/short", "--dropped", "long", "-n", "3", "--format", "json", *flow]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 3 and {(row["dropped_as"], row["where"]) for row in rows} == {("long", "n_chars < 40")} and all(row["n_chars"] >= 40 for row in rows)
+    assert cli.main(["inspect", "pool/short", "--quarantined", "--where", "true", *flow]) == 2
+    assert cli.main(["inspect", "pool/short", "--dropped", "short", *flow]) == 2
+    assert "expected long" in capsys.readouterr().err
+
+
+def test_stats_of_a_dataset_and_of_another_threshold(flow: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["stats", "pool/short", *flow]) == 0
+    assert "% of CPU" in capsys.readouterr().out
+    assert cli.main(["stats", "pool/short", "--what-if", *flow]) == 0
+    assert "only it" in capsys.readouterr().out
+    assert cli.main(["stats", "pool/short", "--what-if", "long: n_chars < 30", "--limit", "1", "--save", *flow]) == 0
+    got = capsys.readouterr()
+    assert "n_chars < 40 -> n_chars < 30" in got.out
+    query = got.err.partition('dolma sql "')[2].partition('"')[0]
+    assert cli.main(["sql", query, "--format", "json", *flow]) == 0
+    assert {tuple(json.loads(line)["fails"]) for line in capsys.readouterr().out.splitlines()} == {(), ("long",)}
+    assert cli.main(["stats", "--what-if", "long: n_chars < 30", *flow]) == 2
+    assert "needs a dataset" in capsys.readouterr().err
 
 
 def test_report_prints_where_it_is(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -96,9 +136,10 @@ def test_a_misspelt_key_of_an_env_ends_with_2(here: Path, capsys: pytest.Capture
     assert "did you mean `workers`?" in capsys.readouterr().err
 
 
-def test_nothing_is_gathered_into_a_url(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("verb", [["gather"], ["fetch", "commoncrawl", "--crawl", "CC-MAIN-2024-10", "--limit", "1"]])
+def test_nothing_is_written_to_a_url(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: list[str]) -> None:
     (tmp_path / "e.yaml").write_text("root: x\nraw: https://me:hunter2@example.org/raw\n")
-    assert cli.main(["gather", "--env", str(tmp_path / "e.yaml")]) == 2
+    assert cli.main([*verb, "--env", str(tmp_path / "e.yaml")]) == 2
     said = capsys.readouterr().err
     assert "given from outside" in said and "hunter2" not in said and not (here / "https:").exists()
 

@@ -90,6 +90,29 @@ def test_reasons_say_what_changed(place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert states(place)["source/read"] == ("stale", "part-1.jsonl.gz changed")
 
 
+def test_an_upgrade_of_a_package_makes_stale_what_hangs_on_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(place, "pool/short", steps=[*RECIPES["pool/short"]["steps"], {"tag_language": {}}])
+    versions = {"py3langid": "0.3.0"}
+    monkeypatch.setattr("dolma.core.recipe._installed", versions.get)
+    run(place, "pool/first")
+    assert manifest.load(place / "build/env/pool/short").code["packages"] == versions
+    assert manifest.load(place / "build/env/source/read").code["packages"] == {}
+    versions["py3langid"] = "0.4.0"
+    assert states(place)["pool/short"] == ("stale", "py3langid was 0.3.0, is 0.4.0")
+    assert states(place)["source/read"] == ("fresh", "") and states(place)["pool/first"][0] == "blocked"
+    run(place, "pool/first")
+    assert states(place)["pool/short"] == states(place)["pool/first"] == ("fresh", "")
+
+
+def test_a_condition_that_has_no_value_for_a_row_names_recipe_rule_and_row(place: Path) -> None:
+    change(place, "pool/short", steps=[{"keep": {"where": "right(text, 1)::INTEGER >= 0", "reason": "no_digit"}}])
+    with pytest.raises(Errors) as error:
+        run(place, "pool/short")
+    first = error.value.errors[0]
+    assert first.where == "pool/short/00000: keep no_digit" and "`right(text, 1)::INTEGER >= 0` has no value" in first.what
+    assert "and much more of it" in str(first.got) and "id = 'doc0'" in str(first.got) and "part-0.jsonl.gz" in str(first.got)
+
+
 def test_an_input_that_was_made_anew_makes_stale_what_reads_it(place: Path) -> None:
     run(place)
     change(place, "source/read", steps=[{"tag_test_key": {}}, {"keep": {"where": "text <> '' AND key % 2 = 0", "reason": "empty"}}])
@@ -168,7 +191,7 @@ def test_nan_of_a_step_is_refused_with_its_column(place: Path) -> None:
     change(place, "pool/short", steps=steps)
     with pytest.raises(Errors, match="column score holds NaN") as error:
         run(place, "pool/short")
-    assert {one.where for one in error.value.errors} == {"1:set"}
+    assert {one.where for one in error.value.errors} == {f"pool/short/{n:05d}: 1:set" for n in range(2)}
     change(place, "pool/short", steps=steps[1:])
     with pytest.raises(Errors, match="column score holds NaN"):
         run(place, "pool/short")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma import table
-from dolma.core.errors import ConfigError
+from dolma.core.errors import ConfigError, DataError
 
 BATCH = pa.record_batch(
     {"a": pa.array([1, 2, None], pa.int64()), "t": pa.array(["x", "y", "z"], pa.large_string()), "s": pa.array([0.65, 0.7, None], pa.float32())}
@@ -27,6 +27,30 @@ def test_an_empty_batch_goes_through() -> None:
 
 def test_keep_compares_float32_as_duckdb_does() -> None:
     assert table.keep(BATCH, where="s >= 0.65", reason="r").to_pylist() == [True, True, False]
+
+
+ROWS = pa.record_batch({"id": ["a", "b", "c", "d"], "n": ["1", "2", "x", "y"], "offset": pa.array([0, 10, 20, 30], pa.int64()), "m": ["9"] * 4})
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2, 3])
+def test_keep_names_the_first_row_that_it_has_no_value_for(bad: int) -> None:
+    batch = ROWS.set_column(1, "n", pa.array(["x" if n == bad else "1" for n in range(4)]))
+    with pytest.raises(DataError) as error:
+        table.keep(batch, where="n::INTEGER > 1 OR m = '8'", reason="small")
+    assert error.value.where == "keep small" and "n::INTEGER > 1" in error.value.what and "Conversion Error" in error.value.what
+    assert error.value.got == f"row {bad} of its batch: n = 'x', m = '9', id = {'abcd'[bad]!r}, offset = '{bad * 10}'"
+    assert "TRY_CAST" in error.value.mend
+
+
+def test_set_names_the_expression_and_the_row() -> None:
+    with pytest.raises(DataError, match="`n::INTEGER` has no value") as error:
+        table.set(ROWS, columns={"k": "m::INTEGER", "l": "n::INTEGER"})
+    assert "row 2 " in str(error.value)
+
+
+def test_columns_are_those_that_an_expression_looks_at() -> None:
+    assert table.columns("coalesce(S, 0) > 0.5 AND length(t) IN (1, 2)", BATCH.schema) == ["t", "s"]
+    assert table.columns("'a' = 'b'", BATCH.schema) == []
 
 
 def test_set_keeps_the_type_of_a_text_column() -> None:

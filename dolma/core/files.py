@@ -32,6 +32,23 @@ def version(path: Path | str) -> tuple[int, ...]:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
+def sync(path: Path) -> None:
+    """Bring a file, or a folder and all files in it, to the disk, so that a rename afterwards cannot outlive their bytes."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            sync(inner)
+    sync_names(path)
+
+
+def sync_names(path: Path) -> None:
+    """Bring a file's bytes, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` so that `path` either has all of it or does not change: temporary name, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

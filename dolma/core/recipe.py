@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +99,11 @@ class Compiled:
         """Datasets that must exist before this one can be made: inputs, tags, assets."""
         assets = [value for bound in self.bound for value in bound.assets.values()]
         return tuple(dict.fromkeys([*self.recipe.inputs, *self.recipe.tags, *assets]))
+
+    @cached_property
+    def packages(self) -> dict[str, str | None]:
+        """Installed versions of the distributions whose version changes what the steps give; None for one that is not installed."""
+        return {name: _installed(name) for name in sorted({name for bound in self.bound for name in bound.step.packages(bound.params)})}
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with all defaults filled in, as it enters the fingerprint."""
@@ -284,6 +290,13 @@ class _Compiler:
 
     def _error(self) -> DolmaError:
         return self.errors[0] if len(self.errors) == 1 else Errors(self.errors)
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _columns(schema: pa.Schema) -> str:

@@ -19,6 +19,7 @@ Asset = NewType("Asset", str)
 """A parameter that names a dataset (`pool/cuts`) or a file in one (`tag/quality/model.bin`); the step gets its absolute path."""
 
 Kind = Literal["map", "keep", "group", "reduce", "reader"]
+Names = Iterable[str] | Callable[..., tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Step:
     splittable: bool = False
     cap: int = 1_000_000
     files: Callable[..., Any] | None = None
+    packages: Callable[[BaseModel], tuple[str, ...]] = lambda _: ()
     doc: str = field(default="", compare=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,13 +53,14 @@ REGISTRY: dict[str, Step] = {}
 
 def step(
     *,
-    needs: Iterable[str] | Callable[..., tuple[str, ...]] = (),
+    needs: Names = (),
     adds: Columns | Callable[..., Columns] | None = None,
     removes: Iterable[str] = (),
     version: int = 1,
     facts: Callable[..., dict[str, Any]] | None = None,
     kind: Kind = "map",
     shape: Callable[[Any, pa.Schema], pa.Schema] | None = None,
+    packages: Names = (),
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a map step. It returns the batch with the same rows in the same order, `adds` added (or edited) and `removes` gone.
 
@@ -71,6 +74,7 @@ def step(
         facts: called with the resolved parameters; what it returns stands in the manifest (sequence length, tokenizer hash).
         kind: `keep` for a step that returns a boolean mask instead of a batch; only `keep` drops documents.
         shape: in place of `adds` and `removes`: the schema afterwards from the parameters and the schema before; raises ConfigError.
+        packages: distributions whose version changes the results, by their names on PyPI: the installed versions enter the fingerprint.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
@@ -81,7 +85,8 @@ def step(
             fields = {} if gone == ("*",) else {f.name: f.type for f in schema if f.name not in gone}
             return pa.schema([pa.field(name, kind) for name, kind in {**fields, **columns}.items()])
 
-        return _add(Step(fn.__name__, kind, fn, _parameters(fn), version, _needs(needs), shape or added, _assets(fn), facts, doc=inspect.getdoc(fn) or ""))
+        params, doc = _parameters(fn), inspect.getdoc(fn) or ""
+        return _add(Step(fn.__name__, kind, fn, params, version, _needs(needs), shape or added, _assets(fn), facts, packages=_needs(packages), doc=doc))
 
     return register
 
@@ -91,7 +96,7 @@ def group_step(
     key: Iterable[str],
     order: Iterable[str],
     out: Columns | Callable[..., Columns],
-    needs: Iterable[str] | Callable[..., tuple[str, ...]] = (),
+    needs: Names = (),
     rows: Callable[..., pa.RecordBatch] | None = None,
     splittable: bool = False,
     cap: int = 1_000_000,
@@ -132,35 +137,34 @@ def group_step(
 
 
 def reduce_step(
-    *,
-    out: Columns | Callable[..., Columns],
-    needs: Iterable[str] | Callable[..., tuple[str, ...]] = (),
-    version: int = 1,
-    facts: Callable[..., dict[str, Any]] | None = None,
+    *, out: Columns | Callable[..., Columns], needs: Names = (), version: int = 1, facts: Callable[..., dict[str, Any]] | None = None, packages: Names = ()
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a reduce step: `fn(batches, *, folder, **params)` reads all batches of a dataset in order and returns one table with the columns `out`.
 
     `folder` is a directory; files that the step writes there (a model, a tokenizer) belong to the dataset and stand in its manifest.
+    `packages` as for `step`.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
-        return _add(Step(fn.__name__, "reduce", fn, _parameters(fn), version, _needs(needs), _fixed(out), _assets(fn), facts, doc=inspect.getdoc(fn) or ""))
+        params, doc = _parameters(fn), inspect.getdoc(fn) or ""
+        return _add(Step(fn.__name__, "reduce", fn, params, version, _needs(needs), _fixed(out), _assets(fn), facts, packages=_needs(packages), doc=doc))
 
     return register
 
 
 def reader(
-    *, out: Columns | Callable[..., Columns], version: int = 1, name: str | None = None, splittable: bool = False
+    *, out: Columns | Callable[..., Columns], version: int = 1, name: str | None = None, splittable: bool = False, packages: Names = ()
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a reader: `fn(path, *, file, **params)` yields batches with the columns `out` (and `_error` on rows that cannot be read).
 
     `file` is the path relative to the raw directory, as it goes into the rows. A file that ends too early raises DataError. With `splittable` it also
-    takes `begin` and `end`, and gives the rows that begin in these bytes: those of all parts of a file in order are the rows of the file.
+    takes `begin` and `end`, and gives the rows that begin in these bytes: those of all parts of a file in order are the rows of the file. `packages` as
+    for `step`.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
-        params, doc = _parameters(fn), inspect.getdoc(fn) or ""
-        return _add(Step(name or fn.__name__, "reader", fn, params, version, _needs(()), _fixed(out), _assets(fn), splittable=splittable, doc=doc))
+        extra = {"splittable": splittable, "packages": _needs(packages), "doc": inspect.getdoc(fn) or ""}
+        return _add(Step(name or fn.__name__, "reader", fn, _parameters(fn), version, _needs(()), _fixed(out), _assets(fn), **extra))
 
     return register
 
@@ -172,7 +176,7 @@ def _add(made: Step) -> Step:
     return made
 
 
-def _needs(needs: Iterable[str] | Callable[..., tuple[str, ...]]) -> Callable[[BaseModel], tuple[str, ...]]:
+def _needs(needs: Names) -> Callable[[BaseModel], tuple[str, ...]]:
     if callable(needs):
         return needs
     fixed = tuple(needs)

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dolma.core.schema import ERROR, without
+from dolma.engines.cost import Clock
 
 QUARANTINE = pa.schema(
     [
@@ -21,10 +22,11 @@ QUARANTINE = pa.schema(
 
 
 class Ledger:
-    """Counts and quarantined rows of one unit."""
+    """Counts, quarantined rows and costs of one unit."""
 
     def __init__(self, unit: str) -> None:
         self.unit = unit
+        self.clock = Clock()
         self.counts: Counter[str] = Counter()
         self.quarantined: list[pa.RecordBatch] = []
 

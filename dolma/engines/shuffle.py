@@ -16,6 +16,7 @@ from dolma.core.files import disk_errors, sha256
 from dolma.core.manifest import File
 from dolma.core.recipe import Compiled
 from dolma.core.schema import append
+from dolma.engines.cost import SHUFFLE, WRITE
 from dolma.engines.plan import Plan, Shard, Unit, unpack
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def rows(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], ledg
         made = final.step.rows(batch, **arguments) if final.step.rows else batch
         ledger.counts[f"{final.label}.rows_in"] += batch.num_rows
         ledger.counts[f"{final.label}.scattered"] += made.num_rows
+        ledger.clock.lap(final.label)
         yield made
 
 
@@ -139,12 +141,16 @@ def grouped(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], l
     if final.step.rows:
         arguments = _wanted(final.step.fn, arguments)
     for chunk, starts, cont in whole_groups(batches, final.step.key, final.step.cap, final.step.splittable, final.label):
+        ledger.clock.lap(SHUFFLE)
         made = final.step.fn(chunk, starts, cont=cont, **arguments)
+        ledger.clock.lap(final.label)
         out, counts = made if isinstance(made, tuple) else (made, {})
         ledger.counts[f"{final.label}.gathered"] += chunk.num_rows - int(cont)
         ledger.counts[f"{final.label}.rows_out"] += out.num_rows
         ledger.counts.update({f"{final.label}.{name}": value for name, value in counts.items()})
         yield out
+        ledger.clock.lap(WRITE)
+    ledger.clock.lap(SHUFFLE)
 
 
 def whole_groups(

@@ -59,6 +59,7 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
             "recipe": compiled.resolved(),
             "schema": [f"{f.name} {f.type}" for f in compiled.schema],
             "steps": [[b.step.name, b.step.version] for b in compiled.bound],
+            "packages": compiled.packages,
             "writer": WRITER,
             "buckets": buckets,
             "inputs": [[i["name"], i["fingerprint"]] for i in inputs],

@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 
 from dolma.core import manifest
 from dolma.core.errors import DataError, DolmaError
-from dolma.core.files import disk_errors, sha256, write_atomic
+from dolma.core.files import disk_errors, sha256, sync, sync_names, write_atomic
 from dolma.core.manifest import File
 from dolma.core.recipe import Bound, Compiled
 from dolma.core.schema import append
+from dolma.engines import cost, shuffle
 from dolma.engines import plan as plans
-from dolma.engines import shuffle
 from dolma.engines.ledger import QUARANTINE, Ledger
 from dolma.engines.plan import Plan, Record, Shard, Unit
 from dolma.io import raw, tables
@@ -116,8 +116,12 @@ def _commit(plan: Plan, kind: str, unit: Unit, work: Path, made: Record) -> Reco
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             shutil.rmtree(target)
+        sync(work / place)
         os.replace(work / place, target)
+    for parent in sorted({(folder / place).parent for place in places}):  # a record must not outlive the name of its shard
+        sync_names(parent)
     write_atomic(record_path(plan, kind, unit), manifest.canonical(made.model_dump()))
+    cost.move(work, folder, kind, unit.name)
     return made
 
 
@@ -138,9 +142,10 @@ def reduce_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Recor
     taken = Counted(run_steps(plan, compiled, unit, ledger, work))
     result = compiled.final.step.fn(taken, folder=folder, **compiled.final.arguments(Path(plan.root)))
     table, counts = result if isinstance(result, tuple) else (result, {})
+    label = compiled.final.label
+    ledger.clock.lap(label)
     for _ in taken:  # what the step did not ask for still counts
         pass
-    label = compiled.final.label
     ledger.counts[f"{label}.rows_in"] += taken.rows
     ledger.counts[f"{label}.rows_out"] += table.num_rows
     ledger.counts.update({f"{label}.{name}": value for name, value in counts.items()})
@@ -262,6 +267,8 @@ def finish(
         (work / "_quarantine").mkdir()
         aside = (tables.write(ledger.quarantined, QUARANTINE, work / name, name),)
     counts.check(ledger.counts, f"{plan.dataset}/{unit.name}")
+    ledger.clock.lap(cost.WRITE if rows is not None else cost.SHUFFLE)
+    cost.save(ledger.clock, work, plan.task(kind, unit))
     return Record(task=plan.task(kind, unit), unit=unit.name, kind=kind, files=files, quarantine=aside, counts=dict(sorted(ledger.counts.items())))
 
 
@@ -316,10 +323,19 @@ def run_steps(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger, work: 
     """The rows of a unit after the map steps, each step counted."""
     root = Path(plan.root)
     steps = [(bound, bound.arguments(root)) for bound in compiled.steps]
+    read = compiled.reader.label if compiled.reader else "read:input"
+    taker = cost.WRITE if compiled.final is None else cost.SHUFFLE if compiled.final.step.kind == "group" else compiled.final.label
     for batch in read_unit(plan, compiled, unit, ledger, work):
+        ledger.clock.lap(read)
         for bound, arguments in steps:
-            batch = apply(bound, arguments, batch, ledger)
+            try:
+                batch = apply(bound, arguments, batch, ledger)
+            except DataError as error:
+                raise DataError(f"{plan.dataset}/{unit.name}: {error.where}", error.what, got=error.got, expected=error.expected, mend=error.mend) from error
+            ledger.clock.lap(bound.label)
         yield batch
+        ledger.clock.lap(taker)
+    ledger.clock.lap(read)
 
 
 def apply(bound: Bound, arguments: dict[str, Any], batch: pa.RecordBatch, ledger: Ledger) -> pa.RecordBatch:

@@ -18,7 +18,7 @@ _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "
 ADDS = {"key": pa.int64(), "text": pa.large_string(), "title": pa.string(), "charset": pa.string(), "charset_source": pa.string()}
 
 
-@step(needs=("id", "content", "charset"), adds=ADDS, removes=("content",), version=1)
+@step(needs=("id", "content", "charset"), adds=ADDS, removes=("content",), version=1, packages=("resiliparse",))
 def extract_html(
     batch: pa.RecordBatch, *, main_content: bool = True, comments: bool = True, max_bytes: int = 5_000_000, max_depth: int = 1_000
 ) -> pa.RecordBatch:

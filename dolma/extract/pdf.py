@@ -24,6 +24,7 @@ Engine = Literal["pymupdf", "pdfium"]
 
 START_SECONDS = 120  # importing an engine on a loaded machine; after that the machine, not a document, is at fault
 INSTALL = {"pymupdf": "mupdf", "pdfium": "pdf"}  # engine: extra of this distribution
+DISTRIBUTION = {"pymupdf": "pymupdf", "pdfium": "pypdfium2"}
 AGAIN = ("corrupt", "timeout", "crashed", "too_large")  # failures of the first engine after which the second may do better
 
 
@@ -170,6 +171,7 @@ def close_all() -> None:
         "digit_ratio": pa.float32(),
         "pipe_line_ratio": pa.float32(),
     },
+    packages=lambda params: tuple(DISTRIBUTION[engine] for engine in (params.engine, params.second) if engine),
 )
 def extract_pdf(
     batch: pa.RecordBatch,

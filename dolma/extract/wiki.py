@@ -22,6 +22,7 @@ BRACKETS = re.compile(r" ?\((?:[\s,;:]|&nbsp;)*\)")  # what a removed template l
 @step(
     needs=("id", "text", "format", "lang"),
     adds={"key": pa.int64(), "source": pa.string(), "url": pa.string(), "text": pa.large_string(), "lang": pa.string(), "lang_score": pa.float32()},
+    packages=("mwparserfromhell",),
 )
 def extract_wiki(
     batch: pa.RecordBatch,

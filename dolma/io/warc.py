@@ -56,7 +56,7 @@ TEXT_SCHEMA = pa.schema([*TEXT_COLUMNS.items(), (ERROR, pa.string())])
 BATCH_ROWS, BATCH_BYTES = 512, 32 << 20  # a batch ends at either: pages of 70 kB fill it at the bytes
 
 
-@reader(out=COLUMNS, splittable=True, version=2)
+@reader(out=COLUMNS, splittable=True, version=2, packages=("fastwarc",))
 def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20, begin: int = 0, end: int | None = None) -> Iterator[pa.RecordBatch]:
     """One row for every record of a WARC file (gzip, zstd or plain); `keep` decides which are pages.
 
@@ -74,7 +74,7 @@ def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20
     yield from _batches(_rows(_Place(file, source, max_bytes, _http), Path(path), begin, end), SCHEMA, "content")
 
 
-@reader(out=TEXT_COLUMNS, splittable=True)
+@reader(out=TEXT_COLUMNS, splittable=True, packages=("fastwarc",))
 def wet(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20, begin: int = 0, end: int | None = None) -> Iterator[pa.RecordBatch]:
     """One row for every record of a WET file (gzip, zstd or plain): the text that a crawl's publisher extracted.
 

@@ -13,6 +13,7 @@ from dolma import browse, stats
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
 from dolma.core.manifest import Manifest
+from dolma.costs import Family, measured
 from dolma.stats import StageRow, number, read_rows
 
 STAGES = ("pretrain", "midtrain", "longctx", "sft", "dpo", "rlvr")
@@ -63,6 +64,7 @@ class Figures:
     mixes: list[Mix] = field(default_factory=list)
     stages: list[StageFigures] = field(default_factory=list)
     benchmarks: list[dict[str, Any]] = field(default_factory=list)
+    costs: dict[str, list[Family]] = field(default_factory=dict)
 
 
 def collect(root: Path, benchmarks: Path | None = None) -> Figures:
@@ -86,6 +88,7 @@ def collect(root: Path, benchmarks: Path | None = None) -> Figures:
     if "shard/pool" in known:
         made.cells = stats.cells(known["shard/pool"])
     made.mixes = [_mix(root, name, known) for name in _mix_names(known)]
+    made.costs = measured(root, known)
     made.stages = [_stage(root, name, known) for name in STAGES]
     if benchmarks is not None and benchmarks.is_file():
         made.benchmarks = _benchmarks(benchmarks)

@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from dolma import stats
 from dolma.console import cell, short
-from dolma.report import corpus, stages
+from dolma.report import corpus, costs, stages
 from dolma.report.blocks import data_table, missing, section
 from dolma.report.charts import esc
 from dolma.report.figures import Figures
@@ -23,6 +23,7 @@ def render(figures: Figures, title: str) -> str:
         ("pool", "Pool", corpus.pool(figures)),
         ("cells", "Cells", corpus.cells(figures)),
         ("mix", "Mix", corpus.mixes(figures)),
+        ("costs", "Costs", costs.costs(figures)),
         ("speed", "Benchmarks", _benchmarks(figures)),
         ("provenance", "Provenance", _provenance(figures)),
     ]

@@ -50,7 +50,13 @@ def write_pair(batch: pa.RecordBatch) -> pa.RecordBatch:
     )
 
 
-@step(needs=("prompt", "response"), adds={"tokens": TOKENS, "loss_mask": MASK, "n_tokens": pa.int32()}, removes=("prompt", "response"), facts=_facts)
+@step(
+    needs=("prompt", "response"),
+    adds={"tokens": TOKENS, "loss_mask": MASK, "n_tokens": pa.int32()},
+    removes=("prompt", "response"),
+    facts=_facts,
+    packages=("tokenizers",),
+)
 def encode_chat(batch: pa.RecordBatch, *, tokenizer: Asset, length: int) -> pa.RecordBatch:
     """Tokens and loss mask (1 on the assistant's tokens, its end-of-text included) of each conversation; one longer than `length` is quarantined."""
     made = _encoded(batch, tokenizer, "response")
@@ -72,7 +78,7 @@ def _pair_facts(*, tokenizer: str, length: int, **_: Any) -> dict[str, Any]:
     return {**tokenizers.facts(tokenizer), "sequence_tokens": length}
 
 
-@step(needs=("prompt", "chosen", "rejected"), adds=PAIR, removes=("prompt",), facts=_pair_facts)
+@step(needs=("prompt", "chosen", "rejected"), adds=PAIR, removes=("prompt",), facts=_pair_facts, packages=("tokenizers",))
 def encode_pair(batch: pa.RecordBatch, *, tokenizer: Asset, length: int) -> pa.RecordBatch:
     """Tokens and loss masks of both responses; a pair that is equal, or with a side longer than `length`, is quarantined."""
     sides = {name: _encoded(batch, tokenizer, name) for name in ("chosen", "rejected")}
@@ -87,7 +93,7 @@ def encode_pair(batch: pa.RecordBatch, *, tokenizer: Asset, length: int) -> pa.R
     return append(batch, columns).drop_columns(["prompt"])
 
 
-@step(needs=("prompt",), adds={"prompt": TOKENS}, facts=_pair_facts, version=2)
+@step(needs=("prompt",), adds={"prompt": TOKENS}, facts=_pair_facts, version=2, packages=("tokenizers",))
 def encode_prompt(batch: pa.RecordBatch, *, tokenizer: Asset, length: int) -> pa.RecordBatch:
     """Prompt tokens up to where the assistant begins; one that leaves no room for an answer is quarantined.
 

@@ -17,7 +17,7 @@ TOKENS = pa.large_list(pa.uint32())
 MASK = pa.large_list(pa.uint8())
 
 
-@reduce_step(needs=("text",), out={"name": pa.string(), "value": pa.float64()})
+@reduce_step(needs=("text",), out={"name": pa.string(), "value": pa.float64()}, packages=("tokenizers",))
 def train_tokenizer(batches: Iterator[pa.RecordBatch], *, folder: Path, vocab_size: int, max_bytes: int) -> pa.Table:
     """A byte-level BPE tokenizer trained on the first `max_bytes` of text, as `tokenizer.json`; rows say its size and how well it compresses.
 
@@ -45,14 +45,14 @@ def _facts(*, tokenizer: str, **_: Any) -> dict[str, Any]:
     return tokenizers.facts(tokenizer)
 
 
-@step(needs=("text",), adds={"tokens": TOKENS, "n_tokens": pa.int32()}, removes=("text",), facts=_facts)
+@step(needs=("text",), adds={"tokens": TOKENS, "n_tokens": pa.int32()}, removes=("text",), facts=_facts, packages=("tokenizers",))
 def encode(batch: pa.RecordBatch, *, tokenizer: Asset) -> pa.RecordBatch:
     """Token ids in place of the text, without an end-of-text token (packing adds it); special tokens that stand in a text stay plain text."""
     tokens = tokenizers.load(tokenizer).encode_column(batch.column("text"))
     return append(without(batch, "text"), {"tokens": tokens, "n_tokens": pc.list_value_length(tokens).cast(pa.int32())})
 
 
-@step(needs=("text",), adds={"tokens": TOKENS, "loss_mask": MASK, "n_tokens": pa.int32()}, removes=("text",), facts=_facts)
+@step(needs=("text",), adds={"tokens": TOKENS, "loss_mask": MASK, "n_tokens": pa.int32()}, removes=("text",), facts=_facts, packages=("tokenizers",))
 def encode_marked(batch: pa.RecordBatch, *, tokenizer: Asset, pattern: str) -> pa.RecordBatch:
     """Token ids with an end-of-text token, and a loss mask: 1 on the tokens that lie in the text of `pattern`, 0 on all others.
 

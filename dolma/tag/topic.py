@@ -7,7 +7,7 @@ from dolma.core.step import Asset, step
 from dolma.text import fasttext
 
 
-@step(needs=("text",), adds={"topic": pa.string(), "topic_score": pa.float32()})
+@step(needs=("text",), adds={"topic": pa.string(), "topic_score": pa.float32()}, packages=fasttext.DISTRIBUTIONS)
 def tag_topic(batch: pa.RecordBatch, *, model: Asset, max_chars: int = 20_000) -> pa.RecordBatch:
     """The most likely topic of a fastText model and its probability, from the first `max_chars` characters; NULL where there are no words."""
     found = list(fasttext.load(model).best((text or "")[:max_chars] for text in batch.column("text").to_pylist()))

@@ -12,7 +12,12 @@ from dolma.core.step import reduce_step
 from dolma.text import fasttext
 
 
-@reduce_step(needs=lambda p: ("text", p.label, *((p.group,) if p.group else ())), out={"name": pa.string(), "value": pa.float64()}, version=2)
+@reduce_step(
+    needs=lambda p: ("text", p.label, *((p.group,) if p.group else ())),
+    out={"name": pa.string(), "value": pa.float64()},
+    version=2,
+    packages=fasttext.DISTRIBUTIONS,
+)
 def train_classifier(
     batches: Iterator[pa.RecordBatch],
     *,

@@ -10,16 +10,18 @@ import ctypes
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from dolma.core.errors import DataError, EnvironmentFault
 from dolma.core.files import version
+from dolma.text import fasttext_file
 
 PUNCTUATION = re.compile(r"([^\w\s])")
 LABEL = "__label__"
+DISTRIBUTIONS = ("fasttext", "fasttext-numpy2-wheel")  # either brings the package `fasttext`
 PERTURB = -6  # M_PERTURB of glibc's mallopt: new memory is filled with the complement of this byte
 
 
@@ -62,13 +64,14 @@ def load(path: str) -> "Classifier":
     """The classifier in `path`, read once a process while the file stays the same.
 
     Raises:
-        DataError: no such file, or not a fastText model.
+        DataError: no such file, or not a whole fastText classifier.
     """
     return _load(path, *version(path))
 
 
 @lru_cache(4)
 def _load(path: str, *version: int) -> "Classifier":
+    fasttext_file.check(path)
     try:
         with _silent():
             model = _library().load_model(path)
@@ -86,10 +89,14 @@ class Classifier:
         self.model = model
         self.labels = sorted(label.removeprefix(LABEL) for label in model.get_labels())
 
-    def best(self, texts: Iterable[str | None]) -> Iterator[tuple[str, float] | None]:
-        """The most likely label and its probability; None for a text without words."""
+    def best(self, texts: Iterable[str | None], line: Callable[[str], str] = normalise) -> Iterator[tuple[str, float] | None]:
+        """The most likely label and its probability; None for a text without words.
+
+        Args:
+            line: makes a text the one line that the model was trained on.
+        """
         for text in texts:
-            found = self._predict(text, 1)
+            found = self._predict(line(text or ""), 1)
             yield found[0] if found else None
 
     def score(self, texts: Iterable[str | None], label: str) -> Iterator[float | None]:
@@ -101,11 +108,10 @@ class Classifier:
         if label not in self.labels:
             raise DataError("classifier", f"no class `{label}`", got=", ".join(self.labels), expected=label, mend="name a class that the model was trained on")
         for text in texts:
-            found = self._predict(text, len(self.labels))
+            found = self._predict(normalise(text or ""), len(self.labels))
             yield dict(found)[label] if found else None
 
-    def _predict(self, text: str | None, count: int) -> list[tuple[str, float]]:
-        line = normalise(text or "")
+    def _predict(self, line: str, count: int) -> list[tuple[str, float]]:
         if not line:
             return []
         return [(label.removeprefix(LABEL), min(max(float(p), 0.0), 1.0)) for p, label in self.model.f.predict(f"{line}\n", count, 0.0, "strict")]

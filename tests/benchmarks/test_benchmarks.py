@@ -98,6 +98,12 @@ def test_the_time_of_a_child_that_outlives_its_parent_counts(tmp_path: Path) -> 
     assert seconds(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {BURN.format(0.5)!r}])", tmp_path) >= 0.5
 
 
+def test_the_peak_is_that_of_the_largest_process(tmp_path: Path) -> None:
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'bytearray(300_000_000)'])"
+    used = clock.usage([sys.executable, "-c", child], where="here", log=tmp_path / "log", env=dict(os.environ), cwd=tmp_path)
+    assert used.peak > 300_000_000 and used.wall > 0
+
+
 def test_a_command_over_its_limit_is_ended(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="exit code -9"):
         clock.cpu_seconds(["sleep", "60"], where="here", log=tmp_path / "log", env=dict(os.environ), cwd=tmp_path, limit=0.1)

@@ -20,6 +20,16 @@ def test_write_atomic_leaves_all_or_nothing_when_the_disk_is_full(tmp_path: Path
     assert path.read_bytes() == b"old" and os.listdir(path.parent) == ["b"]
 
 
+def test_sync_flushes_every_file_of_a_folder_and_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    for name in ("one", "a/two", "a/b/three"):
+        (tmp_path / name).write_text(name)
+    flushed = set()
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.add(os.fstat(handle).st_ino))
+    files.sync(tmp_path)
+    assert flushed == {path.stat().st_ino for path in (tmp_path, *tmp_path.rglob("*"))}
+
+
 def test_find_names_the_nearest_when_nothing_matches(tmp_path: Path) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "crawl-A.warc.gz").touch()

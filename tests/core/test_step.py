@@ -50,6 +50,24 @@ def test_columns_are_added_edited_and_removed() -> None:
     assert lines.adds(lines.params(), SCHEMA) == pa.schema([("n", pa.int64())])
 
 
+def test_packages_hang_on_the_parameters_or_do_not() -> None:
+    @step(packages=("pyarrow",))
+    def fixed(batch: pa.RecordBatch) -> pa.RecordBatch:
+        return batch
+
+    @reduce_step(out={"n": pa.int64()}, packages=lambda p: (p.engine,))
+    def chosen(batches: object, *, folder: Path, engine: str) -> pa.Table:
+        return pa.table({"n": [1]})
+
+    @reader(out={"n": pa.int64()})
+    def none(path: str, *, file: str) -> object:
+        return iter(())
+
+    assert fixed.packages(fixed.params()) == ("pyarrow",)
+    assert chosen.packages(chosen.params(engine="pymupdf")) == ("pymupdf",)
+    assert none.packages(none.params()) == ()
+
+
 def test_assets_are_the_parameters_that_name_a_dataset() -> None:
     @step()
     def shout(batch: pa.RecordBatch, *, model: Asset, name: str) -> pa.RecordBatch:

@@ -5,6 +5,7 @@ import signal
 
 import pyarrow as pa
 
+from dolma.core.schema import ERROR, append
 from dolma.core.step import step
 
 
@@ -22,6 +23,14 @@ def raise_in_test(batch: pa.RecordBatch, *, key: int) -> pa.RecordBatch:
     if f"doc{key}" in batch.column("id").to_pylist():
         print(1 // 0)
     return batch
+
+
+@step(needs=("id",), adds={"number": pa.int64()})
+def refuse_test_rows(batch: pa.RecordBatch, *, every: int) -> pa.RecordBatch:
+    """The number in the id; one that `every` divides cannot be read."""
+    numbers = [int(i.removeprefix("doc")) for i in batch.column("id").to_pylist()]
+    errors = [f"{number} is refused" if number % every == 0 else None for number in numbers]
+    return append(batch, {"number": pa.array(numbers, pa.int64()), ERROR: pa.array(errors, pa.string())})
 
 
 @step()

@@ -81,6 +81,41 @@ def test_versions_of_steps_and_of_the_writer_are_in_the_fingerprint(place: Path,
     assert len(made) == 4
 
 
+DECLARED = {
+    "extract_html": {"resiliparse"},
+    "extract_wiki": {"mwparserfromhell"},
+    "tag_language": {"py3langid"},
+    "warc": {"fastwarc"},
+    "tag_topic": {"fasttext", "fasttext-numpy2-wheel"},
+    "tag_quality": {"fasttext", "fasttext-numpy2-wheel"},
+    "train_classifier": {"fasttext", "fasttext-numpy2-wheel"},
+    **{name: {"tokenizers"} for name in ("train_tokenizer", "encode", "encode_marked", "encode_chat", "encode_pair", "encode_prompt")},
+}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_steps_say_whose_version_changes_what_they_give(name: str) -> None:
+    found = REGISTRY[name]
+    assert DECLARED[name] <= {*found.packages(found.params.model_construct(**{k: f.default for k, f in found.params.model_fields.items()}))}
+
+
+def test_a_pdf_hangs_on_the_engines_that_read_it() -> None:
+    found = REGISTRY["extract_pdf"]
+    assert found.packages(found.params(engine="pdfium")) == ("pypdfium2",)
+    assert found.packages(found.params(engine="pymupdf", second="pdfium")) == ("pymupdf", "pypdfium2")
+
+
+def test_versions_of_packages_are_in_the_fingerprint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe(place, lambda r: r["steps"].append({"tag_language": {}}))
+    versions = {"py3langid": "0.3.0"}
+    monkeypatch.setattr("dolma.core.recipe._installed", versions.get)
+    made = []
+    for version in ("0.3.0", "0.4.0", None, "0.3.0"):
+        versions["py3langid"] = version  # type: ignore[assignment]
+        made.append(plan(place).fingerprint)
+    assert len(set(made)) == 3 and made[0] == made[3]
+
+
 def test_inputs_and_buckets_are_in_the_fingerprint(place: Path) -> None:
     Run(place / "env.yaml", place / "pipelines").run(["pool/short"])
     made = [plan(place, "pool/copies")]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
 from dolma.report.build import build as report
 from dolma.report.figures import STAGES, collect, curve
-from tests.built import METRICS, QUARANTINED, SOURCES, build
+from tests.built import DROPPED, METRICS, QUARANTINED, SOURCES, build
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 FLAGS = (
@@ -38,7 +39,7 @@ def page(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_section_has_its_figures(page: Path) -> None:
     text = page.read_text()
-    for section in ("stages", "curves", "funnel", "quarantine", "pool", "cells", "mix", "speed", "provenance"):
+    for section in ("stages", "curves", "funnel", "quarantine", "pool", "cells", "mix", "costs", "speed", "provenance"):
         assert f'<section id="{section}"' in text
     assert text.count('class="dumbbell"') == sum(len(rows) for rows in METRICS.values())
     assert text.count('class="lines"') == len(STAGES) + 1  # a loss each, and one reward
@@ -47,6 +48,26 @@ def test_every_section_has_its_figures(page: Path) -> None:
     assert text.count('class="stack"') == 3
     assert text.count('<td class="m">pdf/made_') == QUARANTINED["pdf"]
     assert "minhash/datatrove" in text
+
+
+def test_costs_stand_by_dataset_and_by_family(tmp_path: Path) -> None:
+    root = build(tmp_path / "built", stages=False)
+    made = manifests.load(root / "source/web/extract")
+    line = {
+        "fingerprint": made.fingerprint,
+        "families": {"1:keep": "0:extract_web", "2:keep": "0:extract_web"},
+        "units": 1,
+        "measured": {"map/00000": {"seconds": 9.0, "cpu": {"read:web": 1.0, "0:extract_web": 6.0, "1:keep": 0.5, "write": 0.5}}},
+    }
+    (root / "source/web/extract/run.jsonl").write_text(json.dumps(line) + "\n")
+    text = report(root, tmp_path / "report.html", "costs").read_text()
+    assert "source/web/extract by family" in text
+    cells = re.findall(r"<tr><td>extract_web</td>(.*?)</tr>", text)
+    removed = DROPPED["web"]["not_html"] + DROPPED["web"]["not_english"]
+    assert [re.sub("<[^>]*>", " ", row).split() for row in cells] == [
+        [str(removed), f"{100 * removed / SOURCES['web'][0]:.4g}", "6.5", "81.25", *"not_english 299, not_html 30".split()]
+    ]
+    assert "No run has measured its CPU seconds." in report(build(tmp_path / "other"), tmp_path / "other.html", "none").read_text()
 
 
 def test_a_mix_shows_what_it_serves_of_what_there_is(root: Path) -> None:
