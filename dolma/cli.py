@@ -83,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
     one.add_argument("--force", action="store_true", help="make them again although they are fresh")
     _looking(verb)
+    one = verb("compare", _compare, "score HTML extractors on pages whose main text is known")
+    one.add_argument("pages", type=Path, help="JSONL of {id, text} and the page: html, file, or warc and warc_record_id (files beside it)")
+    one.add_argument("--extractors", default="resiliparse,resiliparse-main,trafilatura", help="comma-separated (default: %(default)s)")
+    one.add_argument("-n", type=int, default=10, help="how many pages on which the first does worst (default: 10)")
+    one.add_argument("--page", metavar="ID", help="print the known text of one page and those of the extractors side by side")
+    one.add_argument("--width", type=int, default=160, help="characters of a line of --page (default: 160)")
     one = verb("trace", _trace, "name the documents inside a packed sequence")
     one.add_argument("dataset", help="e.g. shard/pool")
     one.add_argument("stream", help="e.g. web/science/18")
@@ -289,6 +295,25 @@ def _inspect(args: argparse.Namespace) -> None:
         log.info("no such row")
         return
     print("\n".join(map(browse.as_json, rows)) if args.format == "json" else "\n\n".join(blocks))
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from dolma import compare
+    from dolma.console import table
+
+    names = args.extractors.split(",")
+    pages = compare.known_pages(args.pages)
+    if args.page:
+        found = [page for page in pages if page.id == args.page]
+        if not found:
+            raise ConfigError("--page", f"no page `{args.page}`", got=args.page, expected=f"one of {len(pages)}", mend="leave it out to see ids")
+        scores = [compare.score(found, name)[0] for name in names]
+        titles = ["known text", *(f"{name}: F1 {one.f1:.3f}" for name, one in zip(names, scores, strict=True))]
+        print(compare.side_by_side(titles, [found[0].text, *(one.text or one.error or "" for one in scores)], args.width))
+        return
+    columns = [compare.score(pages, name) for name in names]
+    print(table(compare.SUMMARY, [compare.summary(name, column) for name, column in zip(names, columns, strict=True)]))
+    print(f"\nF1 where {names[0]} does worst\n{table(['page', *names], compare.worst(columns, args.n))}")
 
 
 def _trace(args: argparse.Namespace) -> None:

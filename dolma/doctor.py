@@ -35,7 +35,8 @@ DOORS = (
     ("orjson", "3.10", "", "JSON Lines"),
     ("datatrove", "0.9", "web", "the datatrove engine"),
     ("fastwarc", "0.15", "web", "web archives"),
-    ("resiliparse", "0.15", "web", "HTML"),
+    ("resiliparse", "2", "web", "HTML"),
+    ("trafilatura", "2", "web", "HTML, extractor trafilatura"),
     ("py3langid", "0.4", "web", "languages"),
     ("fsspec", "2024.6", "web", "raw files at a URL"),
     ("aiohttp", "3.9", "web", "raw files at a web address"),
@@ -51,7 +52,7 @@ DOORS = (
     ("transformers", "4.57", "train", "export"),
     ("safetensors", "0.4", "train", "checkpoints"),
 )
-OPTIONAL = ("pymupdf", "pyspark")  # each has another choice in the recipes or envs
+OPTIONAL = ("trafilatura", "pymupdf", "pyspark")  # each has another choice in the recipes or envs
 JAVA = 17  # Spark 4 needs it
 DISK_GB, MEMORY_GB = 5, 4  # the demo with margin; memory for two workers and one training process
 

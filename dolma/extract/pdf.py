@@ -4,157 +4,46 @@ No engine crashed on the PDFs that were tried, but some files took 3 GB or never
 of its own, the parent keeps the deadline, and the child is replaced after a number of documents.
 """
 
-import atexit
-import json
-import os
-import selectors
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from dolma.core.errors import EnvironmentFault
 from dolma.core.schema import ERROR, append, keys, without
 from dolma.core.step import step
+from dolma.extract.child import Child, Died, opened
 
 Engine = Literal["pymupdf", "pdfium"]
 
-START_SECONDS = 120  # importing an engine on a loaded machine; after that the machine, not a document, is at fault
 INSTALL = {"pymupdf": "mupdf", "pdfium": "pdf"}  # engine: extra of this distribution
 DISTRIBUTION = {"pymupdf": "pymupdf", "pdfium": "pypdfium2"}
 AGAIN = ("corrupt", "timeout", "crashed", "too_large")  # failures of the first engine after which the second may do better
 
 
-class Died(Exception):
-    """The child ended or did not answer in time; its argument is the status."""
-
-
-class PdfProcess:
-    """One child with one engine. `read` answers in bounded time whatever the document does.
+class PdfProcess(Child):
+    """One child with one engine.
 
     The status of a document is ok, no_text, encrypted, corrupt, too_large (pages, characters or memory), timeout or crashed.
     """
 
     def __init__(self, engine: Engine, *, memory_mb: int, recycle: int, program: Path | None = None) -> None:
-        self.engine, self.memory_mb, self.recycle = engine, memory_mb, recycle
-        self.program = program or Path(__file__).with_name("pdf_worker.py")
-        self.child: subprocess.Popen[bytes] | None = None
-        self.served, self.kept = 0, bytearray()
+        program = program or Path(__file__).with_name("pdf_worker.py")
+        # -P: the folder of the program holds modules named like ones of the standard library, and must not be searched
+        command = [sys.executable, "-P", str(program), engine, str(memory_mb)]
+        super().__init__(command, name=f"PDF engine {engine}", install=f"dolma-flow[{INSTALL[engine]}]", memory_mb=memory_mb, recycle=recycle)
 
     def read(self, content: bytes, *, seconds: float, max_pages: int, max_chars: int) -> tuple[dict[str, Any], str]:
         """The answer (`status`, and for a readable document `pages`, `failed`, `starts`) and the text of one document."""
-        if self.child is None or self.served >= self.recycle or self.child.poll() is not None:
-            self._start()
-        self.served += 1
-        request = {"size": len(content), "seconds": seconds, "max_pages": max_pages, "max_chars": max_chars}
-        end = time.monotonic() + seconds
         try:
-            self._send(json.dumps(request).encode() + b"\n" + content, end)
-            answer = json.loads(self._line(end))
-            return answer, self._take(answer["size"], end).decode()
+            answer, text = self.ask({"seconds": seconds, "max_pages": max_pages, "max_chars": max_chars}, content, seconds=seconds)
         except Died as died:
-            self.close()
             return {"status": str(died)}, ""
-
-    def close(self) -> None:
-        """End the child, if there is one."""
-        if self.child is not None:
-            self.child.kill()
-            self.child.wait()
-            for pipe in (self.child.stdin, self.child.stdout):
-                if pipe is not None:
-                    pipe.close()
-        self.child, self.served, self.kept = None, 0, bytearray()
-
-    def _start(self) -> None:
-        self.close()
-        # -P: the folder of the program holds modules named like ones of the standard library, and must not be searched
-        command = [sys.executable, "-P", str(self.program), self.engine, str(self.memory_mb)]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
-        self.child = child
-        assert child.stdin and child.stdout
-        os.set_blocking(child.stdin.fileno(), False)
-        os.set_blocking(child.stdout.fileno(), False)
-        try:
-            hello = json.loads(self._line(time.monotonic() + START_SECONDS))
-        except Died as died:
-            self.close()
-            raise EnvironmentFault(
-                f"PDF engine {self.engine}",
-                "the process does not start",
-                got=str(died),
-                expected=f"an answer within {START_SECONDS} s",
-                mend=f"raise `memory_mb` (it is {self.memory_mb}), or install the engine again",
-            ) from died
-        if "missing" in hello:
-            self.close()
-            raise EnvironmentFault(
-                f"PDF engine {self.engine}", f"package {hello['missing']} is not installed", mend=f"pip install 'dolma-flow[{INSTALL[self.engine]}]'"
-            )
-
-    def _send(self, data: bytes, end: float) -> None:
-        assert self.child and self.child.stdin
-        view, pipe = memoryview(data), self.child.stdin.fileno()
-        while view:
-            self._wait(pipe, selectors.EVENT_WRITE, end)
-            try:
-                view = view[os.write(pipe, view[: 1 << 20]) :]
-            except BrokenPipeError as error:
-                raise Died("crashed") from error
-            except BlockingIOError:
-                continue
-
-    def _line(self, end: float) -> bytes:
-        while (place := self.kept.find(b"\n")) < 0:
-            self._fill(end)
-        return self._cut(place + 1)
-
-    def _take(self, size: int, end: float) -> bytes:
-        while len(self.kept) < size:
-            self._fill(end)
-        return self._cut(size)
-
-    def _cut(self, size: int) -> bytes:
-        taken = bytes(self.kept[:size])
-        del self.kept[:size]
-        return taken
-
-    def _fill(self, end: float) -> None:
-        assert self.child and self.child.stdout
-        pipe = self.child.stdout.fileno()
-        self._wait(pipe, selectors.EVENT_READ, end)
-        got = os.read(pipe, 1 << 20)
-        if not got:
-            raise Died("crashed")
-        self.kept += got
-
-    def _wait(self, pipe: int, event: int, end: float) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(pipe, event)
-            if not selector.select(max(0.0, end - time.monotonic())):
-                raise Died("timeout")
-
-
-_OPEN: dict[tuple[int, str, int, int], PdfProcess] = {}  # by the parent's own process id: a forked parent must not use its parent's pipes
+        return answer, text.decode()
 
 
 def _process(engine: Engine, memory_mb: int, recycle: int) -> PdfProcess:
-    key = (os.getpid(), engine, memory_mb, recycle)
-    if key not in _OPEN:
-        _OPEN[key] = PdfProcess(engine, memory_mb=memory_mb, recycle=recycle)
-    return _OPEN[key]
-
-
-@atexit.register
-def close_all() -> None:
-    """End the children of this process; they also end by themselves when its pipes close."""
-    for (owner, *_), process in _OPEN.items():
-        if owner == os.getpid():
-            process.close()
-    _OPEN.clear()
+    return opened(("pdf", engine, memory_mb, recycle), lambda: PdfProcess(engine, memory_mb=memory_mb, recycle=recycle))
 
 
 @step(

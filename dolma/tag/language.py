@@ -4,14 +4,13 @@ import unicodedata
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dolma.core.errors import ConfigError, EnvironmentFault
-from dolma.core.files import sha256
 from dolma.core.schema import append
 from dolma.core.step import step
 
@@ -21,11 +20,7 @@ if TYPE_CHECKING:
 UNKNOWN = "und"  # ISO 639-2: undetermined
 
 
-def _facts(**_: Any) -> dict[str, Any]:
-    return {"language_model": sha256(_file())}
-
-
-@step(needs=("text",), adds={"lang": pa.string(), "lang_score": pa.float32()}, version=2, facts=_facts, packages=("py3langid",))
+@step(needs=("text",), adds={"lang": pa.string(), "lang_score": pa.float32()}, version=2, packages=("py3langid",))
 def tag_language(batch: pa.RecordBatch, *, max_chars: int = 1_000, languages: tuple[str, ...] = ()) -> pa.RecordBatch:
     """The likeliest of 139 languages as `lang` (ISO 639-1, or 639-3 where that has none; `zxx`: no language) and its probability `lang_score`.
 

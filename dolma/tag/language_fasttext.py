@@ -1,7 +1,5 @@
 """The language of a text with any fastText model: lid.176, GlotLID, OpenLID, or one of your own."""
 
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,11 +9,7 @@ from dolma.text import fasttext
 from dolma.text.fasttext_file import ModelFile
 
 
-def _facts(*, model: ModelFile, **_: Any) -> dict[str, Any]:
-    return {"language_model": model.sha256}
-
-
-@step(needs=("text",), adds={"lang": pa.string(), "lang_score": pa.float32()}, facts=_facts)
+@step(needs=("text",), adds={"lang": pa.string(), "lang_score": pa.float32()}, packages=fasttext.DISTRIBUTIONS)
 def tag_language_fasttext(batch: pa.RecordBatch, *, model: ModelFile, max_chars: int = 100_000) -> pa.RecordBatch:
     """The likeliest label of the model as `lang`, as the model writes it (`en`, `eng_Latn`), and its probability `lang_score`.
 

@@ -160,7 +160,7 @@ def test_pairs_are_found_by_their_declaration_and_no_other_file_is_imported(tmp_
 
 def test_the_declared_pairs() -> None:
     known = command.pairs()
-    assert {"heuristics/datatrove", "minhash/datatrove"} <= set(known)
+    assert {"extraction/trafilatura", "heuristics/datatrove", "minhash/datatrove"} <= set(known)
     assert [pair.name for pair in command.choose(known, ["minhash/datatrove"])] == ["minhash/datatrove"]
     assert command.choose(known, []) == list(known.values())
     assert all(pair.runs >= 3 and pair.note for pair in known.values())

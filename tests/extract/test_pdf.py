@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from dolma.core.errors import EnvironmentFault
-from dolma.extract.pdf import PdfProcess, close_all, extract_pdf
+from dolma.extract.child import close_all
+from dolma.extract.pdf import PdfProcess, extract_pdf
 from dolma.gather.markup import Block
 from dolma.gather.pdf import broken, document, pictures
 

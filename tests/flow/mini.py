@@ -11,7 +11,7 @@ from dolma.core import manifest
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 WEB = ("source/web/extract", "source/web/filter")
-OTHERS = ("source/pdf/extract", "source/code/extract", "source/math/extract", "source/wiki/extract")
+OTHERS = ("source/pdf/extract", "source/code/extract", "source/code/filter", "source/math/extract", "source/wiki/extract")
 POOL = ("pool/candidates", "pool/exact", "pool/edges", "pool/clusters", "pool/unique")
 
 
