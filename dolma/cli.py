@@ -154,16 +154,21 @@ def _root(args: argparse.Namespace) -> Path:
     return _place(args, read_yaml(_env_file(args), Env).root)
 
 
+def _raw(args: argparse.Namespace, mend: str) -> Path:
+    """The env's raw folder, to write into."""
+    from dolma.io.raw import is_url, redacted
+
+    env = read_yaml(_env_file(args), Env)
+    if env.raw.startswith("$") or is_url(env.raw):
+        raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=redacted(env.raw), expected="a folder", mend=mend)
+    return _place(args, env.raw)
+
+
 def _gather(args: argparse.Namespace) -> None:
     from dolma.console import table
     from dolma.gather.run import gather
 
-    folder = args.folder
-    if folder is None:
-        env = read_yaml(_env_file(args), Env)
-        if env.raw.startswith("$"):
-            raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=env.raw, expected="a folder", mend="name the folder")
-        folder = _place(args, env.raw)
+    folder = args.folder or _raw(args, "name the folder")
     options = {name: value for name in ("seed", "size") if (value := getattr(args, name)) is not None}
     counts = gather(folder, report=lambda line: log.info("%s", line), **options)
     print(table(["what", "rows"], list(counts.items())))
@@ -173,12 +178,7 @@ def _fetch(args: argparse.Namespace) -> None:
     from dolma.fetch import commoncrawl
     from dolma.fetch.http import Patience
 
-    out = args.out
-    if out is None:
-        env = read_yaml(_env_file(args), Env)
-        if env.raw.startswith("$"):
-            raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=env.raw, expected="a folder", mend="name the folder: --out")
-        out = _place(args, env.raw) / "web"
+    out = args.out or _raw(args, "name the folder: --out") / "web"
     patience = Patience(attempts=args.attempts, timeout=args.timeout)
     options = {"base": args.base or commoncrawl.BASE, "spread": args.spread, "workers": args.workers, "patience": patience}
     done = commoncrawl.fetch(args.crawl, args.kind, args.limit, out, **options)

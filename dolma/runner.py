@@ -22,6 +22,7 @@ from dolma.core.recipe import Compiled
 from dolma.engines import cost, worker
 from dolma.engines.plan import Plan, Record, load_steps
 from dolma.engines.units import build
+from dolma.io.raw import is_url
 
 log = logger(__name__)
 State = Literal["fresh", "stale", "missing", "blocked"]
@@ -44,7 +45,7 @@ class Run:
         self.env = read_yaml(env_file, Env)
         self.base = pipelines.resolve().parent
         self.root = self._place(self.env.root)
-        self.raw = self._place(self.env.raw)
+        self.raw = self.env.raw if is_url(self.env.raw) else self._place(self.env.raw)
         self.graph = Graph(pipelines)
 
     def _place(self, text: str) -> Path:
@@ -208,7 +209,7 @@ class Dataset:
             if error is not None:
                 failed.append(error)
             unit = one.units[index]
-            progress.advance(sum(s.file.rows for s in unit.inputs), sum(s.file.bytes for s in unit.inputs))
+            progress.advance(sum(s.file.rows for s in unit.inputs), sum(s.bytes for s in unit.inputs))
         progress.close()
         found = [worker.record(self.plan, kind, unit) for unit in one.units]
         if failed:

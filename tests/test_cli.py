@@ -136,6 +136,14 @@ def test_a_misspelt_key_of_an_env_ends_with_2(here: Path, capsys: pytest.Capture
     assert "did you mean `workers`?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", [["gather"], ["fetch", "commoncrawl", "--crawl", "CC-MAIN-2024-10", "--limit", "1"]])
+def test_nothing_is_written_to_a_url(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: list[str]) -> None:
+    (tmp_path / "e.yaml").write_text("root: x\nraw: https://me:hunter2@example.org/raw\n")
+    assert cli.main([*verb, "--env", str(tmp_path / "e.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "given from outside" in said and "hunter2" not in said and not (here / "https:").exists()
+
+
 def test_an_empty_root_ends_with_3(here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text(f"root: {tmp_path / 'none'}\nraw: y\n")
     for verb in ("stats", "report", "verify"):

@@ -22,7 +22,7 @@ class Env(Strict):
     """Where a run reads and writes, and how much it may take."""
 
     root: str = Field(description="folder of all datasets, relative to the project or absolute")
-    raw: str = Field(description="folder of the raw input; `$DOLMA_DATA` means the data kit")
+    raw: str = Field(description="folder of the raw input, or a URL (s3://, gs://, hf://, https://, file://); `$DOLMA_DATA` means the data kit")
     engine: Literal["datatrove", "spark"] = "datatrove"
     workers: int = Field(default=2, ge=1, description="processes at work at once")
     tasks: int | None = Field(default=None, ge=1, description="tasks (partitions) a pass is cut into; one per unit when absent")

@@ -41,7 +41,7 @@ class Recipe(Strict):
     table: str = Field(description="columns that the result must have")
     format: Literal["parquet", "mds"] = "parquet"
     quarantine: float = Field(default=0.01, ge=0, le=1, description="largest share of rows that may be quarantined")
-    unit_bytes: int = Field(default=0, ge=0, description="raw files are joined into one unit up to this size; 0: each file is its own")
+    unit_bytes: int = Field(default=0, ge=0, description="raw files are joined into a unit up to this size, larger archives are cut; 0: each file is its own")
     buckets: int | None = Field(default=None, ge=1, description="output shards of a group step; from the input's bytes when absent")
     steps: list[dict[str, dict[str, Any] | None]] = []
 

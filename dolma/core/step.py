@@ -152,15 +152,19 @@ def reduce_step(
     return register
 
 
-def reader(*, out: Columns | Callable[..., Columns], version: int = 1, name: str | None = None, packages: Names = ()) -> Callable[[Callable[..., Any]], Step]:
+def reader(
+    *, out: Columns | Callable[..., Columns], version: int = 1, name: str | None = None, splittable: bool = False, packages: Names = ()
+) -> Callable[[Callable[..., Any]], Step]:
     """Register a reader: `fn(path, *, file, **params)` yields batches with the columns `out` (and `_error` on rows that cannot be read).
 
-    `file` is the path relative to the raw directory, as it goes into the rows. A file that ends too early raises DataError. `packages` as for `step`.
+    `file` is the path relative to the raw directory, as it goes into the rows. A file that ends too early raises DataError. With `splittable` it also
+    takes `begin` and `end`, and gives the rows that begin in these bytes: those of all parts of a file in order are the rows of the file. `packages` as
+    for `step`.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
-        params, doc = _parameters(fn), inspect.getdoc(fn) or ""
-        return _add(Step(name or fn.__name__, "reader", fn, params, version, _needs(()), _fixed(out), _assets(fn), packages=_needs(packages), doc=doc))
+        extra = {"splittable": splittable, "packages": _needs(packages), "doc": inspect.getdoc(fn) or ""}
+        return _add(Step(name or fn.__name__, "reader", fn, _parameters(fn), version, _needs(()), _fixed(out), _assets(fn), **extra))
 
     return register
 
@@ -183,7 +187,7 @@ def _fixed(out: Columns | Callable[..., Columns]) -> Callable[[BaseModel, pa.Sch
     return lambda params, _: pa.schema(list((out(params) if callable(out) else out).items()))
 
 
-RESERVED = {"folder", "cont", "file"}  # keyword-only arguments that the worker gives, not the recipe
+RESERVED = {"folder", "cont", "file", "begin", "end"}  # keyword-only arguments that the worker gives, not the recipe
 
 
 def _parameters(*functions: Callable[..., Any]) -> type[BaseModel]:

@@ -20,12 +20,24 @@ STATIONS = ("extract", "filter", "dedup", "decon", "tag", "pool", "mix", "synth"
 
 
 class Shard(Strict):
-    """One input of a unit: a file of a dataset, or a raw file."""
+    """One input of a unit: a file of a dataset, or a raw file (`path` may be a URL), or the part of one whose rows begin in the bytes [begin, end)."""
 
     dataset: str
     path: str
     file: File
     index: int = 0
+    begin: int = 0
+    end: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the file, with the part of it."""
+        return self.file.name if self.end is None else f"{self.file.name}[{self.begin}:{self.end}]"
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of this part."""
+        return self.file.bytes if self.end is None else self.end - self.begin
 
 
 class Unit(Strict):
@@ -60,7 +72,7 @@ class Plan(Strict):
 
     def task(self, kind: str, unit: Unit) -> str:
         """What a unit's record must carry to count: a record with another task does not exist."""
-        inputs = [[one.file.name, one.file.sha256] for one in unit.inputs]
+        inputs = [[one.name, one.file.sha256] for one in unit.inputs]
         return sha256(canonical([self.fingerprint, kind, unit.name, unit.bucket, inputs])).hexdigest()
 
 

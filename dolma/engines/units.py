@@ -2,6 +2,7 @@
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,22 @@ from dolma.core.config import Env
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.files import find, sha256, write_atomic
 from dolma.core.graph import Graph, fingerprint
+from dolma.core.log import logger
 from dolma.core.manifest import File, Manifest
 from dolma.core.recipe import Compiled
 from dolma.engines.plan import Pass, Plan, Shard, Unit, pack
+from dolma.io import raw as remote
 from dolma.io.tables import WRITER
 
+log = logger(__name__)
 BUCKET_BYTES = 64 << 20  # input bytes a bucket of a group pass, so that a shuffle's (file, bucket) parts stay above 100 kB
 
 
-def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path, remember: bool = False) -> Plan:
+def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | str, remember: bool = False) -> Plan:
     """The plan of a dataset whose inputs exist.
 
     Args:
+        raw: folder of the raw files, or its URL.
         remember: keep the hashes of raw files below `root`, so that they are not read again.
     Raises:
         DataError: a glob matches no file, or tags belong to other rows.
@@ -31,11 +36,11 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path, rem
     inputs: list[dict[str, Any]] = [{"name": name, "fingerprint": m.fingerprint, "bytes": m.bytes} for name, m in manifests.items()]
     if compiled.reader:
         units, files = _raw_units(compiled, env, root, raw, remember)
-        inputs += [{"name": f.file.name, "fingerprint": f.file.sha256, "bytes": f.file.bytes} for f in files]
+        inputs += [{"name": file.name, "fingerprint": file.sha256, "bytes": file.bytes} for file in files]
     else:
         units = _shard_units(compiled, manifests, root)
     shards = [shard for unit in units for shard in unit.inputs]
-    origin = fingerprint([[s.dataset, s.file.name, s.file.sha256] for s in shards])
+    origin = fingerprint([[s.dataset, s.name, s.file.sha256] for s in shards])
     tags = {name: tuple(Shard(dataset=name, path=str(root / name / f.name), file=f) for f in manifests[name].files) for name in compiled.recipe.tags}
     for name in tags:
         if manifests[name].facts.get("origin") != origin:
@@ -46,7 +51,7 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path, rem
                 expected=origin[:16],
                 mend=f"run {name} again",
             )
-    buckets = len(shards) if tags else compiled.recipe.buckets or max(1, -(-sum(s.file.bytes for s in shards) // BUCKET_BYTES))
+    buckets = len(shards) if tags else compiled.recipe.buckets or max(1, -(-sum(s.bytes for s in shards) // BUCKET_BYTES))
     passes = _passes(compiled, units, tags, buckets)
     facts = _inherited(compiled, manifests, origin)
     made = fingerprint(
@@ -58,7 +63,7 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path, rem
             "writer": WRITER,
             "buckets": buckets,
             "inputs": [[i["name"], i["fingerprint"]] for i in inputs],
-            "units": [[s.file.name for s in u.inputs] for u in units],
+            "units": [[s.name for s in u.inputs] for u in units],
         }
     )
     schemas = {name: pack(graph._schema(name)) for name in (*compiled.recipe.inputs, *compiled.recipe.tags)}
@@ -128,26 +133,49 @@ def _shard_units(compiled: Compiled, manifests: dict[str, Manifest], root: Path)
     return units
 
 
-def _raw_units(compiled: Compiled, env: Env, root: Path, raw: Path, remember: bool) -> tuple[list[Unit], list[Shard]]:
-    """Raw files joined into units up to the recipe's `unit_bytes`; `limit` selects among them, so it is in the fingerprint."""
+def _raw_units(compiled: Compiled, env: Env, root: Path, raw: Path | str, remember: bool) -> tuple[list[Unit], list[File]]:
+    """Units of raw files up to the recipe's `unit_bytes`, and the files; `limit` selects among the units, so it is in the fingerprint."""
     if not compiled.files:
         if compiled.reader and compiled.recipe.read and "files" in next(iter(compiled.recipe.read.values())):
             raise ConfigError(compiled.name, "`files` is empty", mend="give a glob below the env's raw folder")
         return [Unit(name="00000")], []
-    paths = find(raw, list(compiled.files), compiled.name)
-    hashes = _hashes(paths, root, remember)
-    shards = [
-        Shard(dataset="", path=str(path), file=File(name=str(path.relative_to(raw)), rows=0, bytes=path.stat().st_size, sha256=hashes[str(path)]))
-        for path in paths
-    ]
+    cut = compiled.recipe.unit_bytes if compiled.reader and compiled.reader.step.splittable else 0
     groups: list[list[Shard]] = []
-    for shard in shards:
-        if groups and sum(s.file.bytes for s in groups[-1]) + shard.file.bytes <= compiled.recipe.unit_bytes:
+    for shard in _raw_files(compiled, root, raw, remember):
+        if cut and shard.file.bytes > cut:
+            parts = _parts(shard, cut)
+            groups += [[part] for part in parts]
+            if remote.is_url(shard.path):
+                log.warning(
+                    "%s: each of its %d parts brings all of its %.1f GB; fetch it first if that is much", shard.file.name, len(parts), shard.file.bytes / 1e9
+                )
+        elif groups and groups[-1][-1].end is None and sum(s.file.bytes for s in groups[-1]) + shard.file.bytes <= compiled.recipe.unit_bytes:
             groups[-1].append(shard)
         else:
             groups.append([shard])
     groups = groups[: env.limit]
-    return [Unit(name=f"{n:05d}", inputs=tuple(group)) for n, group in enumerate(groups)], [s for group in groups for s in group]
+    files = {shard.file.name: shard.file for group in groups for shard in group}
+    return [Unit(name=f"{n:05d}", inputs=tuple(group)) for n, group in enumerate(groups)], list(files.values())
+
+
+def _parts(shard: Shard, size: int) -> list[Shard]:
+    """A large file in parts of about `size` bytes."""
+    count = -(-shard.file.bytes // size)
+    borders = [shard.file.bytes * n // count for n in range(count + 1)]
+    return [shard.model_copy(update={"begin": begin, "end": end}) for begin, end in pairwise(borders)]
+
+
+def _raw_files(compiled: Compiled, root: Path, raw: Path | str, remember: bool) -> list[Shard]:
+    """The raw files of a recipe; `sha256` of one at a URL is the digest of what its server says of it."""
+    if isinstance(raw, str):
+        found = remote.find(raw, list(compiled.files), compiled.name)
+        return [Shard(dataset="", path=one.url, file=File(name=one.name, rows=0, bytes=one.bytes, sha256=one.identity)) for one in found]
+    paths = find(raw, list(compiled.files), compiled.name)
+    hashes = _hashes(paths, root, remember)
+    return [
+        Shard(dataset="", path=str(path), file=File(name=str(path.relative_to(raw)), rows=0, bytes=path.stat().st_size, sha256=hashes[str(path)]))
+        for path in paths
+    ]
 
 
 def _hashes(paths: list[Path], root: Path, remember: bool) -> dict[str, str]:

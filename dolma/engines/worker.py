@@ -7,7 +7,7 @@ run again leaves the same file and the same record.
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from dolma.engines import cost, shuffle
 from dolma.engines import plan as plans
 from dolma.engines.ledger import QUARANTINE, Ledger
 from dolma.engines.plan import Plan, Record, Shard, Unit
-from dolma.io import tables
+from dolma.io import raw, tables
 
 
 def run_unit(path: str, kind: str, index: int, attempt: str) -> Record:
@@ -128,7 +128,7 @@ def _commit(plan: Plan, kind: str, unit: Unit, work: Path, made: Record) -> Reco
 def map_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
     """Read, run the map steps, write the shard."""
     ledger = Ledger(unit.name)
-    rows = run_steps(plan, compiled, unit, ledger)
+    rows = run_steps(plan, compiled, unit, ledger, work)
     schema = compiled.schema
     return finish(plan, "map", compiled, unit, work, ledger, rows, schema)
 
@@ -139,7 +139,7 @@ def reduce_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Recor
     ledger = Ledger(unit.name)
     folder = work / "assets"
     folder.mkdir()
-    taken = Counted(run_steps(plan, compiled, unit, ledger))
+    taken = Counted(run_steps(plan, compiled, unit, ledger, work))
     result = compiled.final.step.fn(taken, folder=folder, **compiled.final.arguments(Path(plan.root)))
     table, counts = result if isinstance(result, tuple) else (result, {})
     label = compiled.final.label
@@ -167,7 +167,7 @@ def scatter_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Reco
     ledger = Ledger(unit.name)
     name = f".work/shuffle/{unit.name}.arrow"
     (work / ".work/shuffle").mkdir(parents=True)
-    rows = shuffle.rows(plan, compiled, run_steps(plan, compiled, unit, ledger), ledger)
+    rows = shuffle.rows(plan, compiled, run_steps(plan, compiled, unit, ledger, work), ledger)
     file = shuffle.scatter(rows, plan.buckets, compiled, work / name, name)
     return finish(plan, "scatter", compiled, unit, work, ledger, None, None, files=(file,))
 
@@ -272,14 +272,16 @@ def finish(
     return Record(task=plan.task(kind, unit), unit=unit.name, kind=kind, files=files, quarantine=aside, counts=dict(sorted(ledger.counts.items())))
 
 
-def read_unit(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger) -> Iterator[pa.RecordBatch]:
-    """The rows of a unit's inputs: raw files through the reader, shards as the manifest lists them, with tags aligned."""
+def read_unit(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger, work: Path | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a unit's inputs: raw files through the reader, shards as the manifest lists them, with tags aligned.
+
+    Args:
+        work: where files that lie at a URL are brought to, one at a time; the system's temporary folder when absent.
+    """
     if compiled.reader:
-        arguments = compiled.reader.arguments(Path(plan.root))
-        paths: list[Shard | None] = list(unit.inputs) or [None]
-        for shard in paths:
-            source = compiled.reader.step.fn(shard.path if shard else None, file=shard.file.name if shard else "", **arguments)
-            for batch in source:
+        inputs: list[Shard | None] = list(unit.inputs) or [None]
+        for shard in inputs:
+            for batch in _raw_rows(compiled.reader, shard, Path(plan.root), work):
                 good = ledger.quarantine(compiled.reader.label, batch)
                 ledger.moved(compiled.reader.label, batch.num_rows, good.num_rows)
                 yield _typed(good, compiled.source, compiled.reader.label)
@@ -305,13 +307,25 @@ def read_unit(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger) -> Ite
             yield _typed(batch, compiled.source, shard.dataset)
 
 
-def run_steps(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger) -> Iterator[pa.RecordBatch]:
+def _raw_rows(reader: Bound, shard: Shard | None, root: Path, work: Path | None) -> Iterator[pa.RecordBatch]:
+    """The rows that a reader finds in a raw file or a part of one; a generator of problems has no file."""
+    arguments = reader.arguments(root)
+    if shard is None:
+        yield from reader.step.fn(None, file="", **arguments)
+        return
+    if shard.end is not None:
+        arguments |= {"begin": shard.begin, "end": shard.end}
+    with raw.local(shard.path, shard.file, work) if raw.is_url(shard.path) else nullcontext(shard.path) as path:
+        yield from reader.step.fn(str(path), file=shard.file.name, **arguments)
+
+
+def run_steps(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger, work: Path | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of a unit after the map steps, each step counted."""
     root = Path(plan.root)
     steps = [(bound, bound.arguments(root)) for bound in compiled.steps]
     read = compiled.reader.label if compiled.reader else "read:input"
     taker = cost.WRITE if compiled.final is None else cost.SHUFFLE if compiled.final.step.kind == "group" else compiled.final.label
-    for batch in read_unit(plan, compiled, unit, ledger):
+    for batch in read_unit(plan, compiled, unit, ledger, work):
         ledger.clock.lap(read)
         for bound, arguments in steps:
             try:

@@ -1,21 +1,28 @@
 """WARC archives as rows: the bytes of every page with the place it came from.
 
-fastwarc parses the records; the compressed members are opened here, one at a time, because fastwarc ends in silence where an archive is cut short
+fastwarc parses the records; `members` opens the compressed members, one at a time, because fastwarc ends in silence where an archive is cut short
 (measured: every cut of a gzip archive, from one byte to half the file, gave fewer or shorter records and no error). So a damaged member costs its own
 records only, each row has the offset of its member, and an archive that ends too early is an error. The only file that imports fastwarc.
 """
 
-import zlib
-from collections.abc import Iterator
+import hashlib
+import sys
+from base64 import b32encode
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
 from dolma.core.errors import DataError, EnvironmentFault
-from dolma.core.schema import ERROR
+from dolma.core.files import version
+from dolma.core.schema import ERROR, append, keys
 from dolma.core.step import reader
+from dolma.io import members
+from dolma.io.members import Archive, Member
+
+Row = dict[str, Any]
 
 COLUMNS = {
     "id": pa.string(),
@@ -30,20 +37,33 @@ COLUMNS = {
     "charset": pa.string(),
     "content": pa.large_binary(),
 }
+TEXT_COLUMNS = {
+    "id": pa.string(),
+    "key": pa.int64(),
+    "source": pa.string(),
+    "url": pa.string(),
+    "date": pa.string(),
+    "file": pa.string(),
+    "offset": pa.int64(),
+    "record": pa.string(),
+    "content_type": pa.string(),
+    "languages": pa.string(),
+    "text": pa.large_string(),
+}
 SCHEMA = pa.schema([*COLUMNS.items(), (ERROR, pa.string())])
+TEXT_SCHEMA = pa.schema([*TEXT_COLUMNS.items(), (ERROR, pa.string())])
 
-MAGIC = b"\x1f\x8b\x08"  # gzip, deflate. Source: RFC 1952 2.3
-BLOCK = 1 << 16
 BATCH_ROWS, BATCH_BYTES = 512, 32 << 20  # a batch ends at either: pages of 70 kB fill it at the bytes
 
 
-@reader(out=COLUMNS, packages=("fastwarc",))
-def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20) -> Iterator[pa.RecordBatch]:
-    """One row for every record of a WARC file (gzip or plain); `keep` decides which are pages.
+@reader(out=COLUMNS, splittable=True, version=2, packages=("fastwarc",))
+def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20, begin: int = 0, end: int | None = None) -> Iterator[pa.RecordBatch]:
+    """One row for every record of a WARC file (gzip, zstd or plain); `keep` decides which are pages.
 
     `record` is the WARC type (response, revisit, request, ...), `status` and `content_type` are the HTTP status and type of a response (NULL for the
     others), `charset` what its header says. `content` is the body of a response with status 200, chunks joined and decompressed; empty for all others.
-    `offset` is the byte in the file where the gzip member (or the plain record) begins. Records that cannot be read get `_error`.
+    `offset` is the byte in the file where the member (or the plain record) begins. Records that cannot be read get `_error`; so do those whose bytes are
+    not those of their WARC-Block-Digest, where the archive has no checksum of its own (plain, or zstd without).
 
     Args:
         source: value of the column `source`.
@@ -51,130 +71,101 @@ def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20
     Raises:
         DataError: the archive ends inside a record, or is no WARC.
     """
-    rows: list[dict[str, Any]] = []
+    yield from _batches(_rows(_Place(file, source, max_bytes, _http), Path(path), begin, end), SCHEMA, "content")
+
+
+@reader(out=TEXT_COLUMNS, splittable=True, packages=("fastwarc",))
+def wet(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20, begin: int = 0, end: int | None = None) -> Iterator[pa.RecordBatch]:
+    """One row for every record of a WET file (gzip, zstd or plain): the text that a crawl's publisher extracted.
+
+    `text` is that of a `conversion` record, as it is, and empty for all others; `languages` is its WARC-Identified-Content-Language (such as `eng,deu`)
+    or NULL. `key` is that of the id. A text that is not UTF-8 gets `_error`.
+
+    Args:
+        source: value of the column `source`.
+        max_bytes: a record of more bytes is not held in memory: it gets `_error`.
+    Raises:
+        DataError: the archive ends inside a record, or is no WARC.
+    """
+    for batch in _batches(_rows(_Place(file, source, max_bytes, _text), Path(path), begin, end), TEXT_SCHEMA, "text"):
+        yield append(batch, {"key": keys(batch.column("id"))})
+
+
+def _batches(rows: Iterator[Row], schema: pa.Schema, heavy: str) -> Iterator[pa.RecordBatch]:
+    held: list[Row] = []
     size = 0
-    for row in _rows(Path(path), file, source, max_bytes):
-        rows.append(row)
-        size += len(row["content"])
-        if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
-            rows, size = [], 0
-    if rows:
-        yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+    for row in rows:
+        held.append(row)
+        size += len(row[heavy])
+        if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield pa.RecordBatch.from_pylist(held, schema=schema)
+            held, size = [], 0
+    if held:
+        yield pa.RecordBatch.from_pylist(held, schema=schema)
 
 
-@dataclass
-class _Member:
-    """A readable stream of one gzip member, or of a whole plain file; it knows how it ended."""
+@dataclass(frozen=True)
+class _Place:
+    """What all rows of a file share, and how the block of a record becomes columns."""
 
-    file: BinaryIO
-    offset: int
-    inflate: Any = None
-    pending: bytes = b""
-    used: int = 0
-    ended: bool = False
-    position: int = 0
-    damage: str | None = None
+    file: str
+    source: str
+    cap: int
+    columns: Callable[[Any, str, bytes, int], Row]
 
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes (or a block); b"" at the end or at damage."""
-        limit = size if 0 < size < BLOCK else BLOCK
-        while not self.ended and self.damage is None:
-            raw = self.pending or self.file.read(limit)
-            self.pending = b""
-            if not raw:
-                self.ended = self.inflate is None
-                break
-            out = raw if self.inflate is None else self._inflated(raw, limit)
-            if out:
-                self.position += len(out)
-                return out
-        return b""
-
-    def tell(self) -> int:
-        """Bytes read so far, decompressed: what `stream_pos` of a record counts in."""
-        return self.position
-
-    def _inflated(self, raw: bytes, limit: int) -> bytes:
-        try:
-            out = self.inflate.decompress(raw, limit)
-        except zlib.error as error:
-            self.damage = str(error).removeprefix("Error ").strip()
-            return b""
-        left = self.inflate.unused_data if self.inflate.eof else self.inflate.unconsumed_tail
-        self.used += len(raw) - len(left)
-        self.ended = self.inflate.eof
-        self.pending = b"" if self.ended else left
-        return out
-
-    def close(self) -> None:
-        """Read on to the end: what follows the last record must be whole too."""
-        while self.read():
-            pass
+    def failed(self, offset: int, reason: str | None) -> Row:
+        """A row without content; its id is its place."""
+        return {"id": f"{self.file}@{offset}", "source": self.source, "file": self.file, "offset": offset, "content": b"", "text": "", ERROR: reason}
 
 
-def _rows(path: Path, file: str, source: str, cap: int) -> Iterator[dict[str, Any]]:
-    total = path.stat().st_size
+def _rows(place: _Place, path: Path, begin: int, end: int | None) -> Iterator[Row]:
+    """The rows of the members whose first byte lies in [begin, end), and of what continues the last of them."""
     with open(path, "rb") as raw:
-        first = raw.read(5)
-        if not first:
-            raise DataError(file, "empty archive", got="0 bytes", expected="WARC records", mend="fetch the file again, or take it out of `files`")
-        if first[:3] != MAGIC and first != b"WARC/"[: len(first)]:
-            mend = "convert ARC, zstd or lz4 archives to WARC gzip"
-            raise DataError(file, "neither gzip nor plain WARC", got=first.hex(" "), expected="1f 8b 08 or `WARC/`", mend=mend)
-        offset = 0
-        while offset < total:
-            raw.seek(offset)
-            zipped = first[:3] == MAGIC
-            begin = raw.read(3)
-            if zipped and len(begin) < 3 and MAGIC.startswith(begin):
-                raise _truncated(file, offset, f"{len(begin)} bytes of the last gzip member", "its end and checksum")
-            if zipped and begin != MAGIC:
-                yield _failed(file, offset, source, "bytes that begin no gzip member")
-                offset = _resume(raw, offset, total)
+        archive = members.opened(raw, place.file)
+        end = archive.total if end is None else end
+        if archive.name == "plain":
+            yield from _member_rows(archive, archive.member(0), place, begin, end)
+            return
+        offset = archive.first(begin, _border(path, begin) if archive.name == "gzip" else 0) if begin else 0
+        while offset < archive.total and (offset < end or archive.continues(offset)):
+            if not archive.begins(offset):
+                yield place.failed(offset, f"bytes that begin no {archive.name} member")
+                offset = archive.resume(offset)
                 continue
-            raw.seek(offset)
-            member = _Member(raw, offset, zlib.decompressobj(wbits=31) if zipped else None)
-            yield from _member_rows(member, file, source, cap)
+            member = archive.member(offset)
+            yield from _member_rows(archive, member, place)
             if member.damage:
-                yield _failed(file, offset, source, f"damaged gzip member: {member.damage}")
-                offset = _resume(raw, offset, total)
+                yield place.failed(offset, f"damaged {archive.name} member: {member.damage}")
             elif not member.ended:
-                raise _truncated(file, offset, f"{total - offset} bytes of the last gzip member", "its end and checksum")
-            else:
-                offset = offset + member.used if zipped else total
+                raise archive.cut(offset)
+            offset = archive.after(member)
+        if end < archive.total:
+            _border(path, offset, new=True)
 
 
-def _resume(raw: BinaryIO, offset: int, total: int) -> int:
-    """The next offset where a gzip member with a WARC record begins, or the end of the file."""
-    at = offset + 1
-    while at < total:
-        raw.seek(at)
-        block = raw.read(BLOCK)
-        found = block.find(MAGIC)
-        if found < 0:
-            at += max(len(block) - 2, 1)
-            continue
-        raw.seek(at + found)
-        head = raw.read(1024)
-        try:
-            if zlib.decompressobj(wbits=31).decompress(head, 5) == b"WARC/":
-                return at + found
-        except zlib.error:  # three bytes that look like a header by chance
-            pass
-        at += found + 1
-    return total
+_BORDERS: dict[tuple[object, ...], list[int]] = {}
 
 
-def _member_rows(member: _Member, file: str, source: str, cap: int) -> Iterator[dict[str, Any]]:
+def _border(path: Path, at: int, new: bool = False) -> int:
+    """The last member border up to `at` that this process has seen in this file.
+
+    To walk a gzip archive to where a part begins is to inflate it (85 MB of archive a CPU second); by the headers of zstd frames it is 3 GB a second.
+    """
+    seen = _BORDERS.setdefault((str(path), *version(path)), [0])
+    if new:
+        seen.append(at)
+    return max(one for one in seen if one <= at)
+
+
+def _member_rows(archive: Archive, member: Member, place: _Place, begin: int = 0, end: int = sys.maxsize) -> Iterator[Row]:
+    """The rows of one member; of a plain file those of the records that begin in [begin, end)."""
     try:
         from fastwarc.warc import ArchiveIterator, WarcRecordType
     except ImportError as error:
         raise EnvironmentFault("dolma.io.warc", "fastwarc is not installed", mend="pip install 'dolma-flow[web]'") from error
 
-    plain = member.inflate is None
-    held: dict[str, Any] | None = None  # a row is given out when what follows it was read: only then is its checksum known to hold
-    found = 0
+    held: Row | None = None  # a row is given out when what follows it was read: only then is its checksum known to hold
+    found = last = 0
     stream: Any = member
     records = iter(ArchiveIterator(stream, record_types=WarcRecordType.any_type, parse_http=False, fsspec_args=False))
     while True:
@@ -185,84 +176,106 @@ def _member_rows(member: _Member, file: str, source: str, cap: int) -> Iterator[
             if member.damage:
                 held = None
                 break
-            if not plain and not member.ended:
-                raise _truncated(file, member.offset, "no end of the last gzip member", "its end and checksum") from error
-            if plain or found or _hides_records(member):
+            if not member.plain and not member.ended:
+                raise archive.cut(member.offset) from error
+            if member.plain or _hides_records(archive.member(member.offset), last):
                 raise DataError(
-                    f"{file} at byte {member.offset}",
+                    f"{place.file} at byte {member.offset}",
                     f"record {found + 1} of this stream cannot be read, and so those after it cannot be found",
                     got=str(error)[:200],
                     expected="a WARC header",
                     mend="fetch it again, or compress it record by record: damage then costs one record",
                 ) from error
-            held = _failed(file, member.offset, source, f"unreadable record: {str(error)[:200]}")
+            held = place.failed(member.offset, f"unreadable record: {str(error)[:200]}")
             break
         if record is None:
             break
-        found += 1
+        found, last = found + 1, record.stream_pos
         if held:
             yield held
-        held = _checked(record, member, file, source, cap)
+        held = None
+        if member.plain and record.stream_pos < begin:
+            continue
+        if member.plain and record.stream_pos >= end:
+            return
+        held = _checked(record, archive, member, place)
         if held is None:
             break
     member.close()
-    if member.damage is None and member.ended:
-        yield held or _failed(file, member.offset, source, "no WARC record in this member")
+    if member.damage is None and member.ended and (held or (not found and member.position)):
+        yield held or place.failed(member.offset, "no WARC record in this member")
 
 
-def _hides_records(member: _Member) -> bool:
-    """Whether a record header follows somewhere after the beginning of a gzip member."""
-    member.file.seek(member.offset)
-    again = _Member(member.file, member.offset, zlib.decompressobj(wbits=31))
+def _hides_records(member: Member, last: int) -> bool:
+    """Whether a record header follows somewhere in a member after that of the record that begins at its byte `last`."""
     tail = b""
-    while block := again.read():
+    while block := member.read():
         block = tail + block
-        if b"\r\n\r\nWARC/" in block:
+        if b"\r\n\r\nWARC/" in block[max(0, last - member.position + len(block)) :]:
             return True
         tail = block[-8:]  # one byte less than what is looked for
     return False
 
 
-def _checked(record: Any, member: _Member, file: str, source: str, cap: int) -> dict[str, Any] | None:
+def _checked(record: Any, archive: Archive, member: Member, place: _Place) -> Row | None:
     """The row of a record whose bytes are as many as its header promises; None in a damaged member."""
-    plain = member.inflate is None
-    offset = member.offset + (record.stream_pos if plain else 0)
+    offset = member.offset + (record.stream_pos if member.plain else 0)
     promised = record.headers.get("Content-Length")
-    block = record.reader.read(cap + 1) if record.reader else b""
-    if len(block) > cap:
-        return _row(record, b"", file, offset, source, cap, f"record of more than {cap} bytes")
+    block = record.reader.read(place.cap + 1) if record.reader else b""
+    if len(block) > place.cap:
+        return _row(record, b"", offset, place, f"record of more than {place.cap} bytes")
     if len(block) == _int(promised):
-        return _row(record, block, file, offset, source, cap, None)
+        altered = not member.checked and _altered(record.headers.get("WARC-Block-Digest") or "", block)
+        return _row(record, block, offset, place, "its bytes are not those of its WARC-Block-Digest" if altered else None)
     member.close()
     if member.damage:
         return None
-    if plain or not member.ended:
-        raise _truncated(file, offset, f"{len(block)} bytes of the last record", f"Content-Length {promised}" if promised else "its header and its end")
-    return _failed(file, offset, source, f"record has {len(block)} bytes, its header says {promised}")
+    if member.plain or not member.ended:
+        expected = f"Content-Length {promised}" if promised else "its header and its end"
+        raise DataError(
+            f"{place.file} at byte {offset}",
+            "the archive is cut short",
+            got=f"{len(block)} bytes of the last record",
+            expected=expected,
+            mend="fetch the file again; nothing of it was taken",
+        )
+    return place.failed(offset, f"record has {len(block)} bytes, its header says {promised}")
 
 
-def _row(record: Any, block: bytes, file: str, offset: int, source: str, cap: int, error: str | None) -> dict[str, Any]:
+def _altered(told: str, block: bytes) -> bool:
+    """Whether a digest like `sha1:…` (base 32, or hexadecimal) says that a block was changed; asked where the archive has no checksum of its own."""
+    name, _, value = told.strip().partition(":")
+    if name.lower().replace("-", "") not in ("md5", "sha1", "sha256", "sha512"):
+        return False
+    made = hashlib.new(name.lower().replace("-", ""), block, usedforsecurity=False).digest()
+    return value.lower() != made.hex() and value.upper().rstrip("=") != b32encode(made).decode().rstrip("=")
+
+
+def _row(record: Any, block: bytes, offset: int, place: _Place, error: str | None) -> Row:
     kind = str(record.headers.get("WARC-Type") or "unknown").lower()
     url = (record.headers.get("WARC-Target-URI") or "").strip("<> ") or None
     name = (record.record_id or "").strip("<> ").removeprefix("urn:uuid:")
-    row = _failed(file, offset, source, error) | {"url": url, "date": record.headers.get("WARC-Date"), "record": kind}
+    row = place.failed(offset, error) | {"url": url, "date": record.headers.get("WARC-Date"), "record": kind}
     if name:
         row["id"] = name
-    if error is None and kind == "response" and record.is_http:
-        row.update(_http(record, block, cap))
-        if row[ERROR] is None and url is None:
-            row[ERROR] = "response without WARC-Target-URI"
+    if error:
+        return row
+    row |= place.columns(record, kind, block, place.cap)
+    if row[ERROR] is None and url is None and "status" in row:
+        row[ERROR] = "response without WARC-Target-URI"
     return row
 
 
-def _http(record: Any, block: bytes, cap: int) -> dict[str, Any]:
-    """Status, type, charset and body of an HTTP response."""
+def _http(record: Any, kind: str, block: bytes, cap: int) -> Row:
+    """Status, type, charset and body of an HTTP response; nothing of other records."""
+    if kind != "response" or not record.is_http:
+        return {}
     try:
         record.set_bytes_content(block)
         record.parse_http(auto_decode="all")
         headers = record.http_headers
         status = headers.status_code if headers else None
-        if status is None:
+        if status is None or not 0 <= status < 1000:
             return {ERROR: "HTTP response without a status"}
         body = record.reader.read(cap + 1) if status == 200 else b""
     except (OSError, ValueError) as error:
@@ -271,15 +284,20 @@ def _http(record: Any, block: bytes, cap: int) -> dict[str, Any]:
     return made | ({ERROR: f"body of more than {cap} bytes"} if len(body) > cap else {"content": body})
 
 
-def _failed(file: str, offset: int, source: str, reason: str | None) -> dict[str, Any]:
-    """A row without content; its id is its place."""
-    empty = dict.fromkeys(("url", "date", "record", "status", "content_type", "charset"))
-    return {"id": f"{file}@{offset}", "source": source, "file": file, "offset": offset, "content": b"", ERROR: reason, **empty}
-
-
-def _truncated(file: str, offset: int, got: str, expected: str) -> DataError:
-    return DataError(f"{file} at byte {offset}", "the archive is cut short", got=got, expected=expected, mend="fetch the file again; nothing of it was taken")
+def _text(record: Any, kind: str, block: bytes, cap: int) -> Row:
+    """The text of a `conversion` record; nothing of other records."""
+    made = {"content_type": record.headers.get("Content-Type"), "languages": record.headers.get("WARC-Identified-Content-Language")}
+    if kind != "conversion":
+        return made
+    if not (made["content_type"] or "text/plain").startswith("text/plain"):
+        return made | {ERROR: f"conversion to {made['content_type']}, not to text/plain"}
+    try:
+        return made | {"text": block.decode()}
+    except UnicodeDecodeError as error:
+        return made | {ERROR: f"not UTF-8 at byte {error.start}"}
 
 
 def _int(value: str | None) -> int:
-    return int(value) if value and value.strip().isdigit() else -1
+    """A Content-Length; -1 for what is none."""
+    digits = (value or "").strip()
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else -1

@@ -22,6 +22,9 @@ DOORS = {  # heavy package: the files that may import it, each of them inside a 
     "fitz": set[str](),  # the old name of pymupdf
     "pypdfium2": {"dolma/extract/pdf_worker.py"},
     "fastwarc": {"dolma/io/warc.py"},
+    "fsspec": {"dolma/io/raw.py"},
+    "aiohttp": {"dolma/io/raw.py"},
+    "zstandard": {"dolma/io/members.py"},
     "resiliparse": {"dolma/extract/page.py"},
     "trafilatura": {"dolma/extract/trafilatura.py"},
     "mwparserfromhell": {"dolma/extract/wiki.py"},
