@@ -58,7 +58,7 @@ def parquet(
     with _damage(file, place):
         found = pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True)
         sizes = [(group.total_byte_size, group.num_rows) for group in map(found.metadata.row_group, range(found.num_row_groups))]
-    takers = _takers(found.schema_arrow, columns, file)
+        takers = _takers(found.schema_arrow, columns, file)
     start = 0
     for number, (size, rows) in enumerate(sizes):
         place[:] = [f"row group {number}, row {start}"]
@@ -96,8 +96,8 @@ def arrow(
     start = 0
     with pa.memory_map(str(path)) as source:
         for whole in _guarded(_batches(source), file, place):
-            takers = takers or _takers(whole.schema, columns, file)
             with _damage(file, place):
+                takers = takers or _takers(whole.schema, columns, file)
                 chosen = whole.select(list(columns))
                 for column in chosen.columns:  # bytes of a file: an offset may point anywhere
                     (column.cast(TEXTS[column.type]) if column.type in TEXTS else column).validate(full=True)
@@ -126,6 +126,8 @@ def _batches(source: Any) -> Iterator[pa.RecordBatch]:
         yield from map(opened.get_batch, range(opened.num_record_batches))
     else:
         yield from pa.ipc.open_stream(source)
+        if source.tell() != source.size():  # a length that became 0 reads like the end
+            raise OSError(f"the stream ends at byte {source.tell()} of {source.size()}")
 
 
 def _most(batch_rows: int, size: int, rows: int) -> int:
@@ -181,7 +183,7 @@ def _of_kind(there: pa.DataType, kind: str) -> bool:
     if types.is_dictionary(there):
         return _of_kind(there.value_type, kind)
     if kind == "json":
-        children = [there.field(i).type for i in range(there.num_fields)]
+        children = [there.field(i).type for i in range(there.num_fields) if there.field(i).name is not None]  # a damaged name raises here
         return not (types.is_binary(there) or types.is_large_binary(there) or types.is_fixed_size_binary(there) or types.is_binary_view(there)) and all(
             _of_kind(child, "json") for child in children
         )
@@ -198,21 +200,24 @@ def _taken(name: str, kind: str, column: pa.Array, reasons: Reasons) -> pa.Array
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     target, fits = type_of(kind, "")
-    if kind == "json":
-        return pa.array([None if value is None else orjson.dumps(value, default=str).decode() for value in column.to_pylist()], target)
     if pa.types.is_floating(target):
         made = column.cast(target, safe=False)
         return pc.if_else(pc.is_nan(made), pa.scalar(None, target), made)
-    try:
-        made = column.cast(target)
-        made.validate(full=True)
-        return made
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # somewhere a number over the type's, or bytes that are not UTF-8
-        values = [_value(scalar, fits) for scalar in column]
+    if kind != "json":
+        try:
+            made = column.cast(target)
+            made.validate(full=True)
+            return made
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # somewhere a number over the type's, or bytes that are not UTF-8
+            pass
+    values = [_value(scalar, fits) for scalar in column]
     for row, value in enumerate(values):
         if value is WRONG:
             reasons.setdefault(row, f"`{name}` has the wrong type")
-    return pa.array([None if value is WRONG else value for value in values], target)
+            values[row] = None
+    if kind == "json":
+        values = [None if value is None else orjson.dumps(value, default=str).decode() for value in values]
+    return pa.array(values, target)
 
 
 def _value(scalar: pa.Scalar, fits: Callable[[Any], bool]) -> Any:
