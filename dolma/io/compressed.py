@@ -10,7 +10,7 @@ import pyarrow as pa
 from dolma.core.errors import DataError
 
 CHUNK = 1 << 20  # bytes decompressed at a time
-CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd", ".bz2": "bz2"}  # those that Arrow opens
+CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".tbz2": "bz2"}  # those that Arrow opens
 XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MiB; a header may ask for 4 GiB (xz(1))
 
 
