@@ -229,14 +229,16 @@ def _name(name: str) -> str:
 
 
 def _zip(path: Path, gate: Gate) -> Iterator[Member]:
-    _check_directory(path, gate)
+    promised = _entries(path, gate)
     try:
         opened = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise gate.damaged("the directory", str(error)[:200]) from error
     with opened:
+        if (len(opened.infolist()) - promised) % (1 << 16):  # writers without zip64 count to 65,535
+            raise gate.damaged("the directory", f"{len(opened.infolist())} entries where its end says {promised}")
         for info in opened.infolist():
-            if info.is_dir():
+            if info.filename.endswith("/") and info.file_size == 0:  # a directory; `is_dir` fails on an empty name
                 continue
             name = _name(info.filename)
             member = Member(name, info.header_offset, info.file_size, error=gate.enter(name))
@@ -268,23 +270,27 @@ def _read(opened: zipfile.ZipFile, info: zipfile.ZipInfo, member: Member, gate: 
         member.content, member.error = None, f"cannot be unpacked: {len(member.content)} bytes, its header says {info.file_size}"
 
 
-def _check_directory(path: Path, gate: Gate) -> None:
-    """Refuse a directory of too many entries before `zipfile` makes an object of each."""
+def _entries(path: Path, gate: Gate) -> int:
+    """How many entries the directory of a zip promises; too many are refused before `zipfile` makes an object of each.
+
+    Source: APPNOTE.TXT 4.3.12 (entries), 4.3.14 to 16 (the end of the directory, and both records of zip64 that stand before it).
+    """
     with open(path, "rb") as file:
         size = file.seek(0, 2)
-        tail = min(size, 22 + 0xFFFF + 76)  # the end record with its longest comment, and both records of zip64 before it. Source: APPNOTE.TXT 4.3.14-16
+        tail = min(size, 22 + 0xFFFF + 76)
         file.seek(size - tail)
         block = file.read()
         end = block.rfind(b"PK\5\6")
         if end < 0 or len(block) - end < 22:
             raise gate.damaged("the end", "no end of a directory")
-        length = struct.unpack_from("<L", block, end + 12)[0]
-        if block[end - 20 : end - 16] == b"PK\6\7" and block[end - 76 : end - 72] == b"PK\6\6":
-            length = struct.unpack_from("<Q", block, end - 76 + 40)[0]
+        promised, length = struct.unpack_from("<HL", block, end + 10)
+        if end >= 76 and block[end - 20 : end - 16] == b"PK\6\7" and block[end - 76 : end - 72] == b"PK\6\6":
+            promised, length = struct.unpack_from("<QQ", block, end - 76 + 32)
         file.seek(max(size - tail + end - length - 76, 0))
         entries, carried = 0, b""
         while piece := file.read(PIECE):
             entries += (carried + piece).count(b"PK\1\2")
             carried = piece[-3:]
-    if entries > gate.limits.max_members * 2:  # directories are entries too, and a name may look like a mark
+    if entries > gate.limits.max_members * 2:  # directories are entries too
         raise gate.refused("too many members", f"{entries:,} entries", f"at most {gate.limits.max_members:,}")
+    return promised

@@ -117,6 +117,22 @@ def test_what_is_dangerous_in_a_zip_is_an_error_row_too(tmp_path):
     assert made[-2]["content"] == b"fine" and "Bad CRC" in made[-1]["_error"] and made[-1]["content"] is None
 
 
+def test_a_zip_whose_directory_hides_or_renames_members_loses_none(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as opened:
+        for name in "abc":
+            opened.writestr(name, b"1")
+    whole = (tmp_path / "x.zip").read_bytes()
+    first = whole.index(b"PK\1\2")
+    second = whole.index(b"PK\1\2", first + 4)
+    nameless = whole[: second + 46] + b"\0" + whole[second + 47 :]
+    assert [row["_error"] is None for row in rows(put(tmp_path / "x.zip", nameless))] == [True, False, True]
+    folder = whole[: second + 46] + b"/" + whole[second + 47 :]
+    assert [row["_error"] is None for row in rows(put(tmp_path / "x.zip", folder))] == [True, False, True]
+    hiding = whole[: first + 32] + struct.pack("<H", 47) + whole[first + 34 :]  # a comment that holds the second entry
+    with pytest.raises(DataError, match="2 entries where its end says 3"):
+        rows(put(tmp_path / "x.zip", hiding))
+
+
 def test_encrypted_members_are_error_rows(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as opened:
         opened.writestr("a", b"1")
@@ -217,12 +233,13 @@ def test_a_zip_without_its_directory_is_refused(tmp_path):
 @given(st.data())
 def test_any_damage_is_rows_or_a_data_error(tmp_path_factory, ending, data):
     path = tmp_path_factory.mktemp("x") / f"x.{ending}"
+    files = {name: content for name, content in FILES.items() if content}  # an empty file whose name is damaged to end with / is a directory
     if ending == "zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
-            for name, content in FILES.items():
+            for name, content in files.items():
                 opened.writestr(name, content)
     else:
-        path.write_bytes(tar(*[(name * 30, content, {}) for name, content in FILES.items()]))
+        path.write_bytes(tar(*[(name * 30, content, {}) for name, content in files.items()]))
     whole = bytearray(path.read_bytes())
     chance = random.Random(data.draw(st.integers(0, 1 << 32)))
     places = [n for n, byte in enumerate(whole) if byte and (ending == "zip" or whole[n : n + 9] != b"x = 1\nx =")]
@@ -234,4 +251,4 @@ def test_any_damage_is_rows_or_a_data_error(tmp_path_factory, ending, data):
     except DataError as error:
         assert "raw/x" in str(error)
     else:
-        assert len(made) == len(FILES) and all((row["content"] is None) == (row["_error"] is not None) for row in made)
+        assert len(made) == len(files) and all((row["content"] is None) == (row["_error"] is not None) for row in made)
