@@ -10,6 +10,7 @@ import pyarrow as pa
 from dolma.core.errors import DataError
 
 CHUNK = 1 << 20  # bytes decompressed at a time
+PACKED = 1 << 16  # bytes read at a time; what is left behind the end of a stream is copied, and a stream may be 32 bytes
 CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".tbz2": "bz2"}  # those that Arrow opens
 XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MiB; a header may ask for 4 GiB (xz(1))
 
@@ -52,16 +53,16 @@ def _arrow(path: Path) -> Iterator[bytes]:
 
 def _xz(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
-        raw: bytes = file.read(CHUNK)
+        raw: bytes = file.read(PACKED)
         while raw:
             decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
             while not decoder.eof:
                 if chunk := decoder.decompress(raw, CHUNK):
                     yield chunk
-                raw = file.read(CHUNK) if decoder.needs_input and not decoder.eof else b""
+                raw = file.read(PACKED) if decoder.needs_input and not decoder.eof else b""
                 if not raw and decoder.needs_input and not decoder.eof:
                     raise EOFError("no end of the last stream")
-            raw = (decoder.unused_data or file.read(CHUNK)).lstrip(b"\0")  # padding between streams. Source: the .xz file format, 2.2
+            raw = (decoder.unused_data or file.read(PACKED)).lstrip(b"\0")  # padding between streams. Source: the .xz file format, 2.2
 
 
 class Content:
