@@ -1,5 +1,6 @@
 """MediaWiki XML dumps (the export format of Wikipedia), page by page."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ COLUMNS = {
 SCHEMA = pa.schema([*COLUMNS.items(), (ERROR, pa.string())])
 BATCH_ROWS, BATCH_BYTES = 512, 16 << 20
 DEPTH = 16  # elements in elements; the format has 5. Source: mediawiki.org/xml/export-0.11.xsd
+NUMBER = re.compile(r"-?[0-9]{1,9}")
 FIELDS = {  # what is kept of a page: where it stands, and in which column
     ("page", "title"): "title",
     ("page", "ns"): "ns",
@@ -162,14 +164,12 @@ class _Pages:
 
     def _row(self, page: dict[str, Any]) -> dict[str, Any]:
         """The row of a page; one that cannot be read keeps what is known of it."""
-        number = page.pop("id", None)
+        number, ns = page.pop("id", ""), page.pop("ns", "")
         error = page.pop(ERROR, None)
-        for field, value in (("id", number), ("title", page.get("title")), ("text", page.get("text"))):
+        page["ns"] = int(ns) if NUMBER.fullmatch(ns) else None
+        number = number if NUMBER.fullmatch(number) else None
+        for field, value in (("id", number), ("ns", page["ns"]), ("title", page.get("title") or None), ("text", page.get("text"))):
             if error is None and value is None:
                 error = f"page without `{field}`"
-        ns = page.pop("ns", "")
-        page["ns"] = int(ns) if ns.removeprefix("-").isascii() and ns.removeprefix("-").isdigit() and len(ns) < 8 else None
-        if error is None and (page["ns"] is None or not page["title"]):
-            error = "page without a title" if page["ns"] is not None else f"`ns` is no number: {ns[:40]!r}"
         name = f"{self.site['dbname'] or 'wiki'}-{number}" if number else None
         return {**page, "id": name, "format": page.get("format") or "wikitext", "lang": self.site["lang"], ERROR: error}

@@ -72,10 +72,18 @@ def test_of_several_revisions_the_last_is_taken(tmp_path):
 
 
 def test_pages_that_lack_something_or_are_too_long_are_error_rows(tmp_path):
-    pages = [page(1, ns="x"), page(2).replace("<title>Zug</title>", ""), page(3, title=""), page("").replace("<id></id>", ""), page(5, text="x" * 101), page(6)]
+    pages = [
+        page(1, ns="x"),
+        page(2).replace("<title>Zug</title>", ""),
+        page(3, title=""),
+        page("").replace("<id></id>", ""),
+        page(""),
+        page(5, text="x" * 101),
+        page(6),
+    ]
     made = rows(tmp_path / "x.xml", HEAD + "".join(pages) + "</mediawiki>", max_page_bytes=100)
-    assert [row["_error"] is None for row in made] == [False] * 5 + [True] and made[4]["_error"] == "`text` of more than 100 characters"
-    assert [row["id"] for row in made] == ["testwiki-1", "testwiki-2", "testwiki-3", None, "testwiki-5", "testwiki-6"]
+    assert [row["_error"] is None for row in made] == [False] * 6 + [True] and made[5]["_error"] == "`text` of more than 100 characters"
+    assert [row["id"] for row in made] == ["testwiki-1", "testwiki-2", "testwiki-3", None, None, "testwiki-5", "testwiki-6"]
 
 
 def test_entities_and_deep_nesting_are_refused(tmp_path):
