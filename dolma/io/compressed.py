@@ -1,9 +1,11 @@
 """The content of a file that may be compressed (.gz, .zst, .bz2, .xz), chunk by chunk: no more than a chunk of a decompression bomb is ever held."""
 
+import bz2
 import lzma
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,8 +13,9 @@ from dolma.core.errors import DataError
 
 CHUNK = 1 << 20  # bytes decompressed at a time
 PACKED = 1 << 16  # bytes read at a time; what is left behind the end of a stream is copied, and a stream may be 32 bytes
-CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".tbz2": "bz2"}  # those that Arrow opens
 XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MiB; a header may ask for 4 GiB (xz(1))
+CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}  # those that Arrow opens; its bz2 fails on an empty stream among others (26.0)
+STREAMS = {".bz2": bz2.BZ2Decompressor, ".tbz2": bz2.BZ2Decompressor, ".xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)}
 
 
 def chunks(path: Path, file: str) -> Iterator[bytes]:
@@ -25,9 +28,10 @@ def chunks(path: Path, file: str) -> Iterator[bytes]:
     """
     done = 0
     with damage(file, lambda: f"byte {done} of the content"):
-        if path.suffix in {*CODECS, ".xz"} and path.stat().st_size == 0:
+        if path.suffix in {*CODECS, *STREAMS} and path.stat().st_size == 0:
             raise OSError("0 bytes")
-        for chunk in _xz(path) if path.suffix == ".xz" else _arrow(path):
+        found = _streams(path, STREAMS[path.suffix]) if path.suffix in STREAMS else _arrow(path)
+        for chunk in found:
             done += len(chunk)
             yield chunk
 
@@ -51,18 +55,19 @@ def _arrow(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _xz(path: Path) -> Iterator[bytes]:
+def _streams(path: Path, decoder: Callable[[], Any]) -> Iterator[bytes]:
+    """What one decoder a stream makes of the file; zeros between streams are padding. Source: the .xz file format, 2.2."""
     with open(path, "rb") as file:
         raw: bytes = file.read(PACKED)
         while raw:
-            decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
-            while not decoder.eof:
-                if chunk := decoder.decompress(raw, CHUNK):
+            stream = decoder()
+            while not stream.eof:
+                if chunk := stream.decompress(raw, CHUNK):
                     yield chunk
-                raw = file.read(PACKED) if decoder.needs_input and not decoder.eof else b""
-                if not raw and decoder.needs_input and not decoder.eof:
+                raw = file.read(PACKED) if stream.needs_input and not stream.eof else b""
+                if not raw and stream.needs_input and not stream.eof:
                     raise EOFError("no end of the last stream")
-            raw = (decoder.unused_data or file.read(PACKED)).lstrip(b"\0")  # padding between streams. Source: the .xz file format, 2.2
+            raw = (stream.unused_data or file.read(PACKED)).lstrip(b"\0")
 
 
 class Content:

@@ -247,5 +247,5 @@ def _marks(row: dict[str, Any], measures: list[str]) -> dict[str, Any]:
         if isinstance(value, list):
             made[name] = [[span["start"], span["end"], span["score"]] for span in value]
         else:
-            made[name] = [] if value is None else [[0, length, value]]
+            made[name] = [] if value is None else [[0, length, int(value) if isinstance(value, bool) else value]]  # the toolkit's scores are numbers
     return made
