@@ -80,6 +80,16 @@ def test_a_month_of_papers(tmp_path):
     assert rows[0]["id"] == "arxiv/arXiv_src_2401_001.tar/2401/2401.00000.gz" and lost(found) == {"quarantined": 1, "no_source": 1, "no_latex": 1}
 
 
+def test_a_folder_of_papers(tmp_path):
+    for n in range(3):
+        put(tmp_path / f"raw/arxiv/2401.0000{n}.gz", gzip.compress(b"\\documentclass{article}\\begin{document}paper %d\\end{document}" % n))
+    (reader,) = re.findall(r"read `(\{blob: .*\})`", README.read_text())
+    recipe = yaml.safe_load(RECIPES["source/arxiv/extract"])
+    recipe |= {"read": yaml.safe_load(reader), "steps": recipe["steps"][1:]}
+    found, rows = run(tmp_path, "source/arxiv/papers", recipe)
+    assert [(row["id"], row["text"]) for row in rows] == [(f"arxiv/2401.0000{n}.gz", f"paper {n}") for n in range(3)] and lost(found) == {}
+
+
 def test_packages_of_source_files(tmp_path):
     (tmp_path / "raw/code").mkdir(parents=True)
     with zipfile.ZipFile(tmp_path / "raw/code/p-1.0.zip", "w") as opened:
