@@ -52,7 +52,9 @@ def documents(root: Path, found: Manifest, out: Path) -> Published:
 
     files = []
     for file in found.files:
-        batches = tables.read(root / found.dataset / file.name, file)
+        path = manifests.shard(root / found.dataset, file)
+        dolma_layout.check(manifests.pq.read_schema(path), found.dataset)
+        batches = tables.read(path, file)
         files += dolma_layout.write(batches, out, "measures", Path(file.name).stem)
     rows = sum(file.rows for file in files) // 2
     if rows != found.rows:

@@ -22,6 +22,8 @@ from dolma.io.jsonl import BATCH_BYTES, decoded, lines
 
 DOCUMENTS, ATTRIBUTES = "documents", "attributes"
 SPANS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64()), ("score", pa.float64())]))
+KINDS = pa.list_(pa.struct([("kind", pa.string()), ("start", pa.int32()), ("end", pa.int32())]))
+LISTS = {"spans": SPANS, "kinds": KINDS}
 VALUES = ("int32", "int64", "float32", "float64", "bool")  # types of a value that holds for the whole text
 OWN = ("id", "text", "source", "added", "created", "version")  # fields of a document that stand beside `metadata`
 NAMES = ("key", "offset", "origin")  # whole numbers that say which row it is: no measures
@@ -38,10 +40,15 @@ def _schema(params: Any) -> Columns:
         for name, kind in keys.items() or [(folder, "json")]:
             if name in made:
                 raise _twice(name)
-            if kind not in (*VALUES, "spans", "json"):
-                raise ConfigError("dolma", f"unknown type of attribute `{kind}`", got=kind, expected=f"{', '.join(VALUES)} or spans", mend="write one of these")
-            made[name] = SPANS if kind == "spans" else SCALARS[kind][0]
+            if keys and kind not in (*VALUES, *LISTS):
+                known = ", ".join((*VALUES, *LISTS))
+                raise ConfigError("dolma", f"unknown type of attribute `{kind}`", got=kind, expected=known, mend="write one of these")
+            made[name] = _type(kind)
     return made
+
+
+def _type(kind: str) -> pa.DataType:
+    return LISTS[kind] if kind in LISTS else SCALARS[kind][0]
 
 
 def _twice(name: str) -> ConfigError:
@@ -67,8 +74,8 @@ def dolma(
 
     Args:
         attributes: for each folder of attributes the keys that become columns, with their types: int32, int64, float32, float64 or bool for the score of the
-            one span that a key has (null when it has none), `spans` for all as list<struct<start, end, score>>. No keys: all, as JSON in a column named
-            like the folder.
+            one span that a key has (null when it has none), `spans` for all as list<struct<start, end, score>>, `kinds` for those of all keys that begin
+            with `KEY__`, as list<struct<kind, start, end>> in their order in the text. No keys: all, as JSON in a column named like the folder.
         columns: fields of a document, typed as in `jsonl`.
         metadata: fields of its `metadata`, likewise.
         required: columns of these whose value must be there and not be empty text.
@@ -123,7 +130,7 @@ class _Keys:
 
     def __init__(self, folder: str, wanted: Mapping[str, str]) -> None:
         self.folder, self.wanted = folder, wanted
-        self.types: Columns = {n: SPANS if k == "spans" else SCALARS[k][0] for n, k in (wanted or {folder: "json"}).items()}
+        self.types: Columns = {name: _type(kind) for name, kind in (wanted or {folder: "json"}).items()}
 
     def row(self, value: Any) -> Row:
         """The values of `value`, what a line holds under `attributes`."""
@@ -133,11 +140,19 @@ class _Keys:
             return {self.folder: orjson.dumps(value).decode()}
         row: dict[str, Any] = {}
         for name, kind in self.wanted.items():
-            spans = value.get(name) or []
-            if not isinstance(spans, list) or not all(map(_is_span, spans)):
-                return f"attributes {self.folder}: `{name}` is no list of [start, end, score]"
+            parts = {key: spans or [] for key, spans in value.items() if key == name or (kind == "kinds" and key.startswith(f"{name}__"))}
+            for key, spans in parts.items():
+                if not isinstance(spans, list) or not all(map(_is_span, spans)):
+                    return f"attributes {self.folder}: `{key}` is no list of [start, end, score]"
+            spans = parts.get(name, [])
             if kind == "spans":
                 row[name] = [{"start": start, "end": end, "score": None if score is None else float(score)} for start, end, score in spans]
+                continue
+            if kind == "kinds":
+                found = sorted((start, end, key[len(name) + 2 :]) for key, spans in parts.items() for start, end, _ in spans)
+                if any(not SCALARS["int32"][1](place) for start, end, _ in found for place in (start, end)):
+                    return f"attributes {self.folder}: `{name}` has a place that is no int32"
+                row[name] = [{"kind": kind, "start": start, "end": end} for start, end, kind in found]
                 continue
             if len(spans) > 1:
                 return f"attributes {self.folder}: `{name}` has {len(spans)} spans, not one"
@@ -206,7 +221,8 @@ def _apart(file: str, number: int, got: str, expected: str) -> DataError:
 def write(batches: Iterable[pa.RecordBatch], out: Path, name: str, shard: str) -> tuple[File, File]:
     """Write rows as `documents/<shard>.jsonl.gz` and `attributes/<name>/<shard>.jsonl.gz` below `out`, and describe both files.
 
-    Numbers, truth values and lists of spans are attributes (a value as `[[0, characters of the text, value]]`, null as `[]`); id, text, source, added,
+    Numbers, truth values and lists of spans are attributes (a value as `[[0, characters of the text, value]]`, null as `[]`; spans with a kind under a key
+    for each kind, `pii__email`, with score 1); id, text, source, added,
     created and version are fields of the document; all other columns are its `metadata`. `dolma` reads the same rows back.
     """
     names = (f"{DOCUMENTS}/{shard}.jsonl.gz", f"{ATTRIBUTES}/{name}/{shard}.jsonl.gz")
@@ -227,11 +243,22 @@ def write(batches: Iterable[pa.RecordBatch], out: Path, name: str, shard: str) -
     return documents_file, marks_file
 
 
+def check(schema: pa.Schema, where: str) -> None:
+    """Refuse a table that cannot be lines of JSON.
+
+    Raises:
+        ConfigError: a column holds bytes.
+    """
+    for field in schema:
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            raise ConfigError(where, f"column `{field.name}` holds bytes", got=field.type, expected="text or numbers", mend="leave it out with `select`")
+
+
 def is_measure(field: pa.Field) -> bool:
     """Whether a column is written as an attribute."""
     kind = field.type
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    return field.name not in (*OWN, *NAMES) and (number or kind == SPANS)
+    return field.name not in (*OWN, *NAMES) and (number or kind in (SPANS, KINDS))
 
 
 def _document(row: dict[str, Any], measures: list[str]) -> dict[str, Any]:
@@ -244,7 +271,10 @@ def _marks(row: dict[str, Any], measures: list[str]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in measures:
         value = row[name]
-        if isinstance(value, list):
+        if isinstance(value, list) and value and "kind" in value[0]:
+            for span in value:
+                made.setdefault(f"{name}__{span['kind']}", []).append([span["start"], span["end"], 1.0])
+        elif isinstance(value, list):
             made[name] = [[span["start"], span["end"], span["score"]] for span in value]
         else:
             made[name] = [] if value is None else [[0, length, int(value) if isinstance(value, bool) else value]]  # the toolkit's scores are numbers

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma.core.errors import ConfigError, DataError
-from dolma.io.dolma_layout import SPANS, dolma, write
+from dolma.io.dolma_layout import KINDS, SPANS, check, dolma, write
 
 DOCUMENTS = [{"id": str(n), "text": f"text {n}", "source": "web", "added": "2024-01-01", "metadata": {"url": f"u{n}", "n": n}} for n in range(5)]
 PII = [{"id": str(n), "attributes": {"pii__EMAIL": [[0, 4, 1.0]] * (n % 3), "pii__count": [[0, 6, float(n)]]}} for n in range(5)]
@@ -107,6 +107,7 @@ def test_attributes_that_are_not_there_and_documents_elsewhere_are_refused(tmp_p
         {"attributes": {"a": {"id": "int32"}}},
         {"attributes": {"a": {"x": "int32"}, "b": {"x": "bool"}}},
         {"attributes": {"a": {"x": "string"}}},
+        {"attributes": {"a": {"x": "json"}}},
         {"attributes": {"../a": {}}},
         {"metadata": {"id": "string"}},
         {"metadata": {"file": "string"}},
@@ -115,6 +116,11 @@ def test_attributes_that_are_not_there_and_documents_elsewhere_are_refused(tmp_p
 def test_columns_are_checked_before_anything_is_read(params):
     with pytest.raises(ConfigError):
         dolma.adds(dolma.params(**params), pa.schema([]))
+
+
+def test_a_table_with_bytes_is_refused():
+    with pytest.raises(ConfigError, match="`content` holds bytes"):
+        check(pa.schema([("id", pa.string()), ("content", pa.large_binary())]), "source/x")
 
 
 COLUMNS = {
@@ -128,8 +134,11 @@ COLUMNS = {
     "exact": pa.float64(),
     "good": pa.bool_(),
     "names": SPANS,
+    "pii": KINDS,
 }
 SPAN = st.fixed_dictionaries({"start": st.integers(0, 9), "end": st.integers(0, 9), "score": st.one_of(st.none(), st.floats(-1, 1))})
+PLACE = st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from(["email", "phone__number"]))
+PLACES = st.lists(PLACE, max_size=3).map(lambda found: [{"kind": kind, "start": start, "end": end} for start, end, kind in sorted(found)])
 ROW = st.fixed_dictionaries(
     {
         "id": st.text(min_size=1, max_size=8),
@@ -142,6 +151,7 @@ ROW = st.fixed_dictionaries(
         "exact": st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
         "good": st.one_of(st.none(), st.booleans()),
         "names": st.lists(SPAN, max_size=2),
+        "pii": PLACES,
     }
 )
 
@@ -153,7 +163,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, given_rows):
     table = pa.Table.from_pylist(given_rows, schema=pa.schema(list(COLUMNS.items())))
     files = write(table.to_batches(max_chunksize=2), folder, "measures", "00000")
     assert [file.rows for file in files] == [len(given_rows)] * 2
-    keys = {"n_words": "int32", "score": "float32", "exact": "float64", "good": "bool", "names": "spans"}
+    keys = {"n_words": "int32", "score": "float32", "exact": "float64", "good": "bool", "names": "spans", "pii": "kinds"}
     params = {"attributes": {"measures": keys}, "metadata": {"key": "int64", "url": "string"}}
     found = list(dolma.fn(folder / files[0].name, file=files[0].name, **params))
     assert [{name: row[name] for name in COLUMNS} for batch in found for row in batch.to_pylist()] == given_rows

@@ -19,6 +19,7 @@ from dolma.core import manifest
 from dolma.core.counts import check
 from tests.engines.flow import write_env
 from tests.io.test_mediawiki import HEAD, page
+from tests.messages import parts
 
 README = Path(__file__).parents[2] / "pipelines" / "README.md"
 RECIPES = {name: text for name, text in re.findall(r"```yaml\n# pipelines/(\S+)\.yaml\n(.*?)```", README.read_text(), re.DOTALL)}
@@ -141,6 +142,35 @@ def test_what_the_dolma_toolkit_tagged_and_a_change_of_its_tags(tmp_path):
     documents(tmp_path, [10, 20, 99])
     found, rows = run(tmp_path, "source/tagged/extract", RECIPES["source/tagged/extract"])
     assert [row["id"] for row in rows] == ["2"] and lost(found) == {"too_short": 2}
+
+
+def test_a_file_that_cannot_be_read_fails_its_unit_alone(tmp_path, capsys):
+    table = pa.table({"id": ["a", "b"], "text": ["x", "y"]})
+    (tmp_path / "raw").mkdir()
+    for name in ("0.parquet", "1.parquet"):
+        pq.write_table(table, tmp_path / "raw" / name)
+    whole = (tmp_path / "raw/0.parquet").read_bytes()
+    (tmp_path / "raw/0.parquet").write_bytes(whole[:-20])
+    columns = {"id": "string", "text": "large_string"}
+    recipe = {"read": {"parquet": {"files": "*.parquet", "columns": columns}}, "table": "document", "steps": [{"extract_text": {"source": "mine"}}]}
+    with pytest.raises(AssertionError, match="3 == 0"):
+        run(tmp_path, "source/mine", recipe)
+    message = parts(capsys.readouterr().err, "cut short or damaged")
+    assert message["where"] == "0.parquet, the footer"
+    assert (tmp_path / "build/env/source/mine/.records/map/00001.json").is_file()  # the other is kept
+    (tmp_path / "raw/0.parquet").write_bytes(whole)
+    assert [row["file"] for row in run(tmp_path, "source/mine", recipe)[1]] == ["0.parquet"] * 2 + ["1.parquet"] * 2
+
+
+def test_attributes_of_other_documents_fail_the_run_by_their_row(tmp_path, capsys):
+    documents(tmp_path, [60, 70, 80])
+    path = tmp_path / "raw/v1/attributes/gopher/cc/0.jsonl.gz"
+    first, second, third = gzip.decompress(path.read_bytes()).split(b"\n")
+    path.write_bytes(gzip.compress(b"\n".join([first, third, second])))
+    with pytest.raises(AssertionError, match="3 == 0"):
+        run(tmp_path, "source/tagged/extract", RECIPES["source/tagged/extract"])
+    message = parts(capsys.readouterr().err, "do not belong together")
+    assert message["where"] == "v1/attributes/gopher/cc/0.jsonl.gz, row 2" and message["got"] == "id '2'"
 
 
 def test_documents_that_are_published_come_back_with_their_measures(tmp_path):
