@@ -159,7 +159,7 @@ class _Paper:
         """The name of the main file; see `flatten_latex`."""
         if set(self.files) == {ALONE}:
             return ALONE if b"\\" in self.files[ALONE] else None
-        texts = {name: self.source(name) for name in self.files if name.lower().endswith(ENDINGS)}
+        texts = {name: self.source(name) for name, raw in self.files.items() if name.lower().endswith(ENDINGS) and b"\0" not in raw}
         able = [name for name, text in texts.items() if CLASS.search(text)]
         able = [name for name in able if BEGIN.search(texts[name])] or able
         if len(able) > 1:

@@ -107,7 +107,7 @@ def test_single_files_tars_and_what_is_no_tex():
     old[257:265] = bytes(8)  # as tars were before 1988: no mark
     old[148:156] = b"%06o\0 " % (sum(old[:148]) + sum(old[156:512]) + 256)
     assert row(bytes(old))["text"] == "café"
-    for content in (b"%PDF-1.5 \\x", gzip.compress(b"%PDF-1.5"), b"plain words", b"\0\\x", b"", pack({"a.txt": "x"})):
+    for content in (b"%PDF-1.5 \\x", gzip.compress(b"%PDF-1.5"), b"plain words", b"\0\\x", b"", pack({"a.txt": "x"}), pack({"a.tex": CLASS + "\0"})):
         assert row(content) == {"text": "", "main": None, "n_files": 0, "n_missing": 0}
 
 

@@ -103,6 +103,17 @@ def test_packages_of_source_files(tmp_path):
     assert lost(found) == {"quarantined": 1, "not_code": 1, "not_text": 1}
 
 
+def test_a_tree_of_source_files(tmp_path):
+    for n in range(30):
+        put(tmp_path / f"raw/src/{n % 3}/{n}.py", b"x = %d\n" % n)
+    put(tmp_path / "raw/src/bad.py", b"\xff")
+    recipe = yaml.safe_load(RECIPES["source/code/packages"])
+    recipe |= {"read": {"blob": {"files": ["src/**/*.py"], "source": "code", "max_bytes": 1000}}, "unit_bytes": 150, "steps": recipe["steps"][1:4]}
+    found, rows = run(tmp_path, "source/code/tree", recipe)
+    assert {row["id"]: row["text"] for row in rows} == {f"src/{n % 3}/{n}.py": f"x = {n}\n" for n in range(30)} and lost(found) == {"not_text": 1}
+    assert 1 < len(found.files) < 5
+
+
 def test_a_hugging_face_dataset(tmp_path):
     table = pa.table(
         {
