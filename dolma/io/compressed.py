@@ -27,7 +27,7 @@ def chunks(path: Path, file: str) -> Iterator[bytes]:
         DataError: the compressed file is cut short or damaged, or an .xz asks for more than 256 MiB.
     """
     done = 0
-    with damage(file, lambda: f"byte {done} of the content"):
+    with _damage(file, lambda: f"byte {done} of the content"):
         if path.suffix in {*CODECS, *STREAMS} and path.stat().st_size == 0:
             raise OSError("0 bytes")
         found = _streams(path, STREAMS[path.suffix]) if path.suffix in STREAMS else _arrow(path)
@@ -37,7 +37,7 @@ def chunks(path: Path, file: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def damage(file: str, place: Callable[[], str]) -> Iterator[None]:
+def _damage(file: str, place: Callable[[], str]) -> Iterator[None]:
     """Errors of a decompressor as an error that names the file and, by `place()`, where in it."""
     try:
         yield

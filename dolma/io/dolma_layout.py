@@ -140,27 +140,43 @@ class _Keys:
             return {self.folder: orjson.dumps(value).decode()}
         row: dict[str, Any] = {}
         for name, kind in self.wanted.items():
-            parts = {key: spans or [] for key, spans in value.items() if key == name or (kind == "kinds" and key.startswith(f"{name}__"))}
-            for key, spans in parts.items():
-                if not isinstance(spans, list) or not all(map(_is_span, spans)):
-                    return f"attributes {self.folder}: `{key}` is no list of [start, end, score]"
-            spans = parts.get(name, [])
-            if kind == "spans":
-                row[name] = [{"start": start, "end": end, "score": None if score is None else float(score)} for start, end, score in spans]
-                continue
-            if kind == "kinds":
-                found = sorted((start, end, key[len(name) + 2 :]) for key, spans in parts.items() for start, end, _ in spans)
-                if any(not SCALARS["int32"][1](place) for start, end, _ in found for place in (start, end)):
-                    return f"attributes {self.folder}: `{name}` has a place that is no int32"
-                row[name] = [{"kind": kind, "start": start, "end": end} for start, end, kind in found]
-                continue
-            if len(spans) > 1:
-                return f"attributes {self.folder}: `{name}` has {len(spans)} spans, not one"
-            score = spans[0][2] if spans else None
-            row[name] = None if score is None else _value(score, kind)
-            if score is not None and row[name] is None:
-                return f"attributes {self.folder}: `{name}` has the wrong type"
+            made = _kinds(name, value) if kind == "kinds" else _spans(name, value.get(name) or []) if kind == "spans" else _one(name, kind, value)
+            if isinstance(made, str):
+                return f"attributes {self.folder}: {made}"
+            row[name] = made
         return row
+
+
+def _kinds(name: str, value: dict[str, Any]) -> list[dict[str, Any]] | str:
+    """The spans of all keys that begin with `name__`, in their order in the text, or why not."""
+    found: list[tuple[int, int, str]] = []
+    for key, listed in value.items():
+        if key.startswith(f"{name}__"):
+            spans = _spans(key, listed or [])
+            if isinstance(spans, str):
+                return spans
+            found += [(span["start"], span["end"], key[len(name) + 2 :]) for span in spans]
+    if not all(SCALARS["int32"][1](place) for start, end, _ in found for place in (start, end)):
+        return f"`{name}` has a place that is no int32"
+    return [{"kind": kind, "start": start, "end": end} for start, end, kind in sorted(found)]
+
+
+def _spans(name: str, listed: Any) -> list[dict[str, Any]] | str:
+    if not isinstance(listed, list) or not all(map(_is_span, listed)):
+        return f"`{name}` is no list of [start, end, score]"
+    return [{"start": start, "end": end, "score": None if score is None else float(score)} for start, end, score in listed]
+
+
+def _one(name: str, kind: str, value: dict[str, Any]) -> Any:
+    """The score of the one span of `name`, None without one, or why not."""
+    listed = value.get(name) or []
+    if isinstance(spans := _spans(name, listed), str):
+        return spans
+    if len(spans) > 1:
+        return f"`{name}` has {len(spans)} spans, not one"
+    score = listed[0][2] if listed else None
+    made = None if score is None else _value(score, kind)
+    return f"`{name}` has the wrong type" if score is not None and made is None else made
 
 
 def _is_span(span: Any) -> bool:
