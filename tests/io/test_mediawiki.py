@@ -111,12 +111,15 @@ def test_a_dump_cut_anywhere_is_refused(tmp_path, name):
 
 
 MEMORY = """
-import resource, sys
+import re, sys
+from pathlib import Path
+def peak():  # KB; `ru_maxrss` would be that of the parent
+    return int(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
 from dolma.io.mediawiki import mediawiki
 next(mediawiki.fn(sys.argv[1], file="x"))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 print(sum(batch.num_rows for batch in mediawiki.fn(sys.argv[1], file="x", max_page_bytes=1 << 20)))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
 
 
