@@ -122,8 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     one = verb("report", _report, "write one HTML file with the funnel, cells, mixes, curves and held-out figures")
     one.add_argument("--out", type=Path, help="the file (default: report.html in the env's root)")
     one.add_argument("--title", help="heading of the page")
-    one = verb("publish", _publish, "write the sequences of a mix, repeated as it says, into one folder of MosaicML shards")
-    one.add_argument("mix", help="e.g. mix/pretrain")
+    one = verb("publish", _publish, "write a mix as MosaicML shards, or documents in the layout of the Dolma toolkit")
+    one.add_argument("dataset", help="a mix, e.g. mix/pretrain, or documents, e.g. pool/unique")
     one.add_argument("out", type=Path, help="a folder that does not exist yet")
     one.add_argument("--seed", type=int, default=0, help="seed of which sequences get one copy more")
     one = verb("verify", _verify, "hash every file again and check every ledger against the manifests")
@@ -336,8 +336,8 @@ def _report(args: argparse.Namespace) -> None:
 def _publish(args: argparse.Namespace) -> None:
     from dolma.publish import publish
 
-    written = publish(_root(args), args.mix, args.out, seed=args.seed)
-    log.info("%s", f"{written.sequences:,} sequences, {written.tokens:,} tokens")
+    written = publish(_root(args), args.dataset, args.out, seed=args.seed)
+    log.info("%s", f"{written.rows:,} {written.what}, {written.tokens:,} tokens")
     print(args.out)
 
 

@@ -1,4 +1,4 @@
-"""`dolma publish`: a mix as files. A trainer reads a mix in place and needs none of this; it is for handing a mix to somebody else."""
+"""`dolma publish`: a mix as MosaicML shards, or documents in the layout of the Dolma toolkit. For somebody else: a trainer reads a mix in place."""
 
 import json
 from collections.abc import Iterator
@@ -21,32 +21,70 @@ BATCH_ROWS = 1024
 class Published:
     """What was written."""
 
-    sequences: int
+    rows: int
     tokens: int
+    what: str = "sequences"
 
 
-def publish(root: Path, mix: str, out: Path, *, seed: int = 0) -> Published:
-    """Write the sequences of a mix, each as often as its repeats say, into `out` as one stream with a manifest.
+def publish(root: Path, dataset: str, out: Path, *, seed: int = 0) -> Published:
+    """Write a dataset into `out` as others read it, with a manifest: a mix as MosaicML shards, documents in the layout of the Dolma toolkit.
+
+    Args:
+        root: folder of all datasets.
+        dataset: one of table `mix` or `document`.
+        out: a folder that does not exist yet.
+        seed: see `sequences`; documents need none.
+    Raises:
+        ConfigError: `out` exists, or the dataset is of another table.
+        DataError: the dataset is not what its manifest says.
+    """
+    found = manifests.load(root / dataset)
+    if found.table not in ("mix", "document"):
+        raise ConfigError(dataset, "cannot be published", got=found.table, expected="mix or document", mend="name a dataset of one of these tables")
+    if out.exists():
+        raise ConfigError(str(out), "the folder exists", got="a folder", expected="none", mend="name a new folder; nothing was written")
+    return sequences(root, found, out, seed) if found.table == "mix" else documents(root, found, out)
+
+
+def documents(root: Path, found: Manifest, out: Path) -> Published:
+    """Write documents as `documents/*.jsonl.gz` and their measures as `attributes/measures/*.jsonl.gz`, a pair of files for each shard."""
+    from dolma.io import dolma_layout, tables
+
+    files = []
+    for file in found.files:
+        path = manifests.shard(root / found.dataset, file)
+        dolma_layout.check(manifests.pq.read_schema(path), found.dataset)
+        batches = tables.read(path, file)
+        files += dolma_layout.write(batches, out, "measures", Path(file.name).stem)
+    rows = sum(file.rows for file in files) // 2
+    if rows != found.rows:
+        raise DataError(str(out), "rows were lost in writing", got=rows, expected=found.rows, mend="publish again, into a new folder")
+    made = Manifest(
+        dataset=found.dataset, fingerprint=found.fingerprint, table="document", format="dolma", rows=rows, tokens=found.tokens,
+        bytes=sum(file.bytes for file in files), files=files, recipe={"publish": {"dataset": found.dataset}},
+        inputs=[Input(name=found.dataset, fingerprint=found.fingerprint)],
+    )  # fmt: skip
+    manifests.save(out, made)
+    return Published(rows, found.tokens, "documents")
+
+
+def sequences(root: Path, found: Manifest, out: Path, seed: int) -> Published:
+    """Write the sequences of a mix, each as often as its repeats say, into `out` as one stream.
 
     A sequence is written floor(repeats) or ceil(repeats) times; which ones get the copy more depends on the seed alone. Cells follow one another:
     read the folder with `shuffle=True`.
 
     Args:
         root: folder of all datasets.
-        mix: a dataset of table `mix`.
+        found: the manifest of the mix.
         out: a folder that does not exist yet.
         seed: decides which sequences get one copy more.
     Raises:
-        ConfigError: `out` exists, or the dataset is no mix.
         DataError: a stream has another number of sequences than the mix was planned for.
     """
     from dolma.io import mds
 
-    found = manifests.load(root / mix)
-    if found.table != "mix":
-        raise ConfigError(mix, "is not a mix", got=found.table, expected="mix", mend="name a dataset of table `mix`")
-    if out.exists():
-        raise ConfigError(str(out), "the folder exists", got="a folder", expected="none", mend="name a new folder; nothing was written")
+    mix = found.dataset
     name = mix.rpartition("/")[2]
     rows = manifests.read(root / mix).to_pylist()
     files = mds.write(_batches(root, rows, name, seed), out)

@@ -61,7 +61,7 @@ def test_publish_writes_what_the_mix_says(root: Path) -> None:
     from dolma.io import mds
 
     got = publish(root, "mix/pretrain", root / "out")
-    assert (got.sequences, got.tokens) == (15, 60)
+    assert (got.rows, got.what, got.tokens) == (15, "sequences", 60)
     first = [int(row["tokens"][0]) for row in mds.read(root / "out", "pretrain")]
     assert sorted(set(first)) == list(range(10))
     assert {first.count(value) for value in first} == {1, 2}
@@ -78,7 +78,7 @@ def test_publish_twice_gives_the_same_bytes(root: Path) -> None:
 def test_publish_refuses_a_folder_that_exists_and_what_is_no_mix(root: Path) -> None:
     with pytest.raises(ConfigError, match="exists"):
         publish(root, "mix/pretrain", root)
-    with pytest.raises(ConfigError, match="not a mix"):
+    with pytest.raises(ConfigError, match="cannot be published"):
         publish(root, "shard/pool", root / "out")
 
 

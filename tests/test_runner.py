@@ -254,7 +254,7 @@ def test_a_planned_mix_can_be_published(mixed: Path) -> None:
     mix = manifest.read(root / "mix/pretrain")
     made = publish(root, "mix/pretrain", mixed / "out")
     assert any(rate != int(rate) for rate in mix.column("repeats").to_pylist())
-    assert abs(made.sequences - sum(mix.column("sequences").to_pylist())) <= mix.num_rows
+    assert abs(made.rows - sum(mix.column("sequences").to_pylist())) <= mix.num_rows
     assert manifest.load(mixed / "out").facts["sequence_tokens"] == 16
 
 

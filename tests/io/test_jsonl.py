@@ -126,3 +126,33 @@ def test_kit_code_is_read_whole(kit):
     columns = {"id": "string", "language": "string", "text": "large_string", "flags": "list<string>"}
     table = rows(kit / "code" / "source_files.jsonl.gz", columns=columns, required=["id", "text"])
     assert table.num_rows == 824 and table.column("_error").null_count == 824
+
+
+EDGES = [
+    b'{"id": "a", "score": 123456789012345678901234567890}',
+    b'{"id": "a", "n": -2147483648, "score": 18446744073709551615}',
+    b'{"id": "a", "score": 1e400}',
+    b'{"id": "a", "flags": [null, "x"]}',
+    b'{"id": "\\u0000", "text": "\\ud83d\\ude00"}',
+    b"[" * 2000,
+    b"\r",
+    b" ",
+    b"null",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"")), st.sampled_from(EDGES)), max_size=12), st.booleans())
+def test_every_line_is_a_row_or_an_error_row(tmp_path_factory, lines, ends):
+    path = write(tmp_path_factory.mktemp("x") / "a.jsonl.gz", *lines, *([b""] if ends else []))
+    table = rows(path) if any(map(bytes.strip, lines)) else None
+    assert (table.num_rows if table else 0) == sum(bool(line.strip()) for line in lines)
+    if table:
+        whole = gzip.decompress(path.read_bytes())
+        assert all(whole[at:].lstrip(b"\r\n") and (at == 0 or whole[at - 1 : at] == b"\n") for at in table.column("offset").to_pylist())
+        table.validate(full=True)
+
+
+def test_whole_numbers_are_numbers_of_any_size(tmp_path):
+    table = rows(write(tmp_path / "a.jsonl", b'{"score": 16777217}', b'{"score": 18446744073709551615}', b'{"score": 1e300}'))
+    assert table.column("score").to_pylist() == [16777216.0, 18446744073709551616.0, float("inf")] and table.column("_error").null_count == 3

@@ -1,0 +1,99 @@
+"""The content of a file that may be compressed (.gz, .zst, .bz2, .xz), chunk by chunk: no more than a chunk of a decompression bomb is ever held."""
+
+import bz2
+import lzma
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dolma.core.errors import DataError
+
+CHUNK = 1 << 20  # bytes decompressed at a time
+PACKED = 1 << 16  # bytes read at a time; what is left behind the end of a stream is copied, and a stream may be 32 bytes
+XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MiB; a header may ask for 4 GiB (xz(1))
+CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}  # those that Arrow opens; its bz2 fails on an empty stream among others (26.0)
+STREAMS = {".bz2": bz2.BZ2Decompressor, ".tbz2": bz2.BZ2Decompressor, ".xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)}
+
+
+def chunks(path: Path, file: str) -> Iterator[bytes]:
+    """The decompressed content; several streams behind one another are one content.
+
+    Args:
+        file: the name in messages.
+    Raises:
+        DataError: the compressed file is cut short or damaged, or an .xz asks for more than 256 MiB.
+    """
+    done = 0
+    with _damage(file, lambda: f"byte {done} of the content"):
+        if path.suffix in {*CODECS, *STREAMS} and path.stat().st_size == 0:
+            raise OSError("0 bytes")
+        found = _streams(path, STREAMS[path.suffix]) if path.suffix in STREAMS else _arrow(path)
+        for chunk in found:
+            done += len(chunk)
+            yield chunk
+
+
+@contextmanager
+def _damage(file: str, place: Callable[[], str]) -> Iterator[None]:
+    """Errors of a decompressor as an error that names the file and, by `place()`, where in it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise DataError(
+            f"{file}, {place()}", "the compressed file is cut short or damaged", got=str(error), expected="a whole file", mend="fetch or gather this file again"
+        ) from error
+
+
+def _arrow(path: Path) -> Iterator[bytes]:
+    with pa.input_stream(str(path), compression=CODECS.get(path.suffix)) as stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk
+
+
+def _streams(path: Path, decoder: Callable[[], Any]) -> Iterator[bytes]:
+    """What one decoder a stream makes of the file; zeros between streams are padding. Source: the .xz file format, 2.2."""
+    with open(path, "rb") as file:
+        raw: bytes = file.read(PACKED)
+        while raw:
+            stream = decoder()
+            while not stream.eof:
+                if chunk := stream.decompress(raw, CHUNK):
+                    yield chunk
+                raw = file.read(PACKED) if stream.needs_input and not stream.eof else b""
+                if not raw and stream.needs_input and not stream.eof:
+                    raise EOFError("no end of the last stream")
+            raw = (stream.unused_data or file.read(PACKED)).lstrip(b"\0")
+
+
+class Content:
+    """Chunks as a readable file that counts what was read and refuses to read beyond `limit`."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self.chunks, self.held, self.position = chunks, memoryview(b""), 0
+        self.limit: int | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, fewer only at the end.
+
+        Raises:
+            EOFError: more than `limit` bytes from the beginning are asked for.
+        """
+        parts: list[memoryview] = []
+        left = size if size >= 0 else 1 << 62
+        while left:
+            if not self.held:
+                self.held = memoryview(next(self.chunks, b""))
+                if not self.held:
+                    break
+            part, self.held = self.held[:left], self.held[left:]
+            parts.append(part)
+            left -= len(part)
+            self.position += len(part)
+            if self.limit is not None and self.position > self.limit:
+                raise EOFError(f"more than the {self.limit} bytes that were expected")
+        return b"".join(parts)
