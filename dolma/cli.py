@@ -6,33 +6,20 @@ Exit codes: 0 done, 2 config, 3 data invariant broken, 4 environment, 5 partial 
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from dolma import arguments
 from dolma.core.config import Env, read_yaml
 from dolma.core.errors import ConfigError, DataError, DolmaError, EnvironmentFault, Errors
 from dolma.core.log import logger, setup
 
 log = logger("dolma.cli")
 MOST_ERRORS = 20
-STATS_EXAMPLES = """examples:
-  dolma stats source/web/filter                                              documents removed, % of pool, % of CPU by family of rules
-  dolma stats source/web/filter --what-if                                    what each rule takes first, alone, and only it
-  dolma stats source/web/filter --what-if "few_characters: n_chars >= 100"   and what another threshold would bring or cost
-  dolma stats source/web/filter --what-if --save                             and every row's measures, for dolma sql"""
-SQL_EXAMPLES = """examples:
-  SELECT reason, sum(rows) FROM counts WHERE dataset = 'source/web/filter' AND kind = 'dropped' GROUP BY 1 ORDER BY 2 DESC
-  SELECT family, sum(cpu) AS cpu, 100 * sum(cpu) / sum(sum(cpu)) OVER () AS share FROM costs WHERE dataset = 'source/web/filter' GROUP BY 1
-  SELECT count(*) AS lost, sum(length(text)) AS characters FROM source_web_filter WHERE lang_score < 0.8
-after `dolma stats source/web/filter --what-if --save`:
-  SELECT fails, count(*) AS n, sum(chars) AS chars FROM measures_source_web_filter GROUP BY 1 ORDER BY 2 DESC LIMIT 20
-  SELECT count(*) AS kept, sum(chars) AS chars FROM measures_source_web_filter WHERE (fails = [] OR fails = ['not_english']) AND lang_score >= 0.5
-  SELECT n, count(*) FILTER (n_words < n) AS lost FROM measures_source_web_filter, range(10, 110, 10) AS r(n) GROUP BY 1 ORDER BY 1"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the exit code."""
-    args = _parser().parse_args(argv)
+    args = arguments.parser(VERBS).parse_args(argv)
     setup(args.log)
     try:
         args.verb(args)
@@ -46,98 +33,6 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe (head, less) has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
-    """The verbs for who looks at data: stats, sql, inspect."""
-    text = "print the funnel by source, lengths by source and tokens by cell; of one dataset: what its rules removed and what they cost"
-    one = verb("stats", _stats, text, STATS_EXAMPLES)
-    one.add_argument("dataset", nargs="?", help="e.g. source/web/filter")
-    one.add_argument(
-        "--what-if", metavar="REASON: WHERE", action="append", nargs="?", const="", help="run its steps again: what each rule takes, and would with this one"
-    )
-    one.add_argument("--limit", type=int, help="with --what-if: only so many units of its input, evenly spaced")
-    one.add_argument("--save", action="store_true", help="with --what-if: keep every row's measures as the dataset measures/DATASET, for dolma sql")
-    one = verb("sql", _sql, "query every dataset, manifest, ledger and metric with DuckDB SQL, read-only", SQL_EXAMPLES)
-    one.add_argument("query", help='e.g. "SELECT source, count(*) FROM pool_documents GROUP BY 1"; SHOW TABLES lists the views')
-    one.add_argument("--format", choices=("table", "csv", "json"), default="table", help="form of the result on stdout")
-    one = verb("inspect", _inspect, "print rows of a dataset, what it quarantined, or what it dropped")
-    one.add_argument("dataset")
-    one.add_argument("--where", metavar="SQL", help="only rows that meet this condition")
-    what = one.add_mutually_exclusive_group()
-    what.add_argument("--quarantined", action="store_true", help="rows that could not be read: file, offset, step, reason")
-    what.add_argument("--dropped", metavar="REASON", help="documents that `keep` dropped for this reason, by running the recipe's steps again")
-    one.add_argument("-n", "--limit", type=int, default=5, help="how many rows (default: 5)")
-    one.add_argument("--columns", help="comma-separated")
-    one.add_argument("--width", type=int, default=600, help="characters of a value that are shown (0: all)")
-    one.add_argument("--full", action="store_const", const=0, dest="width", help="the same as --width 0")
-    one.add_argument("--format", choices=("text", "json"), default="text", help="form of the rows on stdout; json: one a line, whole")
-
-
-def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--env", default="tiny", help="name of a file in pipelines/env, or a YAML file (default: tiny)")
-    common.add_argument("--pipelines", type=Path, default=Path("pipelines"), help="folder of the recipes (default: pipelines)")
-    common.add_argument("--log", choices=("text", "json"), default="text", help="form of the log lines on stderr")
-    parser = argparse.ArgumentParser(prog="dolma", description="From raw pages to training shards: one flow, every number with one cause.")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    def verb(name: str, fn: object, text: str, examples: str = "") -> argparse.ArgumentParser:
-        form = argparse.RawDescriptionHelpFormatter
-        made = verbs.add_parser(name, parents=[common], help=text, description=text, epilog=examples, formatter_class=form)
-        made.set_defaults(verb=fn)
-        return made
-
-    one = verb("gather", _gather, "make a raw corpus from this machine, offline, in the env's raw folder")
-    one.add_argument("folder", nargs="?", type=Path, help="where (default: the env's raw folder)")
-    one.add_argument("--seed", type=int, help="seed of what is generated")
-    one.add_argument("--size", help="how much: tiny (default) or mini")
-    one = verb("fetch", _fetch, "download archives of a crawl, resumed and checked; a recipe reads them from the env's raw folder")
-    one.add_argument("source", choices=("commoncrawl",), help="whose archives")
-    one.add_argument("--crawl", required=True, help="e.g. CC-MAIN-2024-51; index.commoncrawl.org lists them")
-    one.add_argument("--kind", choices=("warc", "wet"), default="warc", help="raw pages (about 1 GB a file), or their plain text (about 0.1 GB)")
-    one.add_argument("--limit", type=_count, required=True, metavar="N", help="how many files; a crawl has up to 100,000")
-    one.add_argument("--spread", type=int, nargs="?", const=0, metavar="SEED", help="evenly from the whole crawl, not its first files (seed: 0)")
-    one.add_argument("--base", metavar="URL", help="where `crawl-data/` is (default: https://data.commoncrawl.org/)")
-    one.add_argument("--out", type=Path, metavar="FOLDER", help="files go to FOLDER/CRAWL (default: the folder `web` of the env's raw folder)")
-    one.add_argument("--workers", type=_count, default=4, metavar="N", help="downloads at once (default: 4)")
-    one.add_argument("--attempts", type=_count, default=10, metavar="N", help="requests for one file before it is given up for this run (default: 10)")
-    one.add_argument("--timeout", type=_count, default=60, metavar="SECONDS", help="without a byte, after which an attempt ends (default: 60)")
-    one = verb("plan", _plan, "say what a run would do; writes nothing")
-    one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
-    one = verb("run", _run, "make every stale dataset and stage among the targets and what they need")
-    one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
-    one.add_argument("--force", action="store_true", help="make them again although they are fresh")
-    _looking(verb)
-    one = verb("compare", _compare, "score HTML extractors on pages whose main text is known")
-    one.add_argument("pages", type=Path, help="JSONL of {id, text} and the page: html, file, or warc and warc_record_id (files beside it)")
-    one.add_argument("--extractors", default="resiliparse,resiliparse-main,trafilatura", help="comma-separated (default: %(default)s)")
-    one.add_argument("-n", type=int, default=10, help="how many pages on which the first does worst (default: 10)")
-    one.add_argument("--page", metavar="ID", help="print the known text of one page and those of the extractors side by side")
-    one.add_argument("--width", type=int, default=160, help="characters of a line of --page (default: 160)")
-    one = verb("trace", _trace, "name the documents inside a packed sequence")
-    one.add_argument("dataset", help="e.g. shard/pool")
-    one.add_argument("stream", help="e.g. web/science/18")
-    one.add_argument("sequence", type=int, help="index in the stream, from 0")
-    one = verb("report", _report, "write one HTML file with the funnel, cells, mixes, curves and held-out figures")
-    one.add_argument("--out", type=Path, help="the file (default: report.html in the env's root)")
-    one.add_argument("--title", help="heading of the page")
-    one = verb("publish", _publish, "write a mix as MosaicML shards, or documents in the layout of the Dolma toolkit")
-    one.add_argument("dataset", help="a mix, e.g. mix/pretrain, or documents, e.g. pool/unique")
-    one.add_argument("out", type=Path, help="a folder that does not exist yet")
-    one.add_argument("--seed", type=int, default=0, help="seed of which sequences get one copy more")
-    one = verb("verify", _verify, "hash every file again and check every ledger against the manifests")
-    one.add_argument("datasets", nargs="*", help="default: all")
-    one = verb("steps", _steps, "list the steps that recipes may use, or describe one")
-    one.add_argument("name", nargs="?")
-    verb("doctor", _doctor, "say what this machine has, what is missing, and how to get it")
-    return parser
-
-
-def _count(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
 
 
 def _env_file(args: argparse.Namespace) -> Path:
@@ -398,6 +293,24 @@ def _doctor(args: argparse.Namespace) -> None:
     if lacking:
         names = ", ".join(f.what for f in lacking)
         raise EnvironmentFault("doctor", f"{len(lacking)} required things are missing or too old", got=names, expected="all of them", mend=lacking[0].mend)
+
+
+VERBS = {
+    "gather": _gather,
+    "fetch": _fetch,
+    "plan": _plan,
+    "run": _run,
+    "stats": _stats,
+    "sql": _sql,
+    "inspect": _inspect,
+    "compare": _compare,
+    "trace": _trace,
+    "report": _report,
+    "publish": _publish,
+    "verify": _verify,
+    "steps": _steps,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":

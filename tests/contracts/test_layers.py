@@ -75,7 +75,7 @@ def test_doors_open_lazily(path: Path) -> None:
     [
         "import dolma",
         "import dolma.core.recipe, dolma.core.graph",
-        "import dolma.cli; dolma.cli._parser()",
+        "import dolma.cli; dolma.arguments.parser(dolma.cli.VERBS)",
         "import training.cli, training.plan",
         "import dolma.runner; dolma.runner.load_steps()",
     ],
