@@ -67,8 +67,9 @@ def _lower(classes: np.ndarray) -> np.ndarray:
 
 def _paged(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`table` as (index of 256-entry pages, distinct pages): 1.1 M entries become some 200 pages that stay in the cache."""
-    pages, index = np.unique(table.reshape(-1, 256), axis=0, return_inverse=True)
-    return index.reshape(-1).astype(np.uint16), np.ascontiguousarray(pages)
+    pages: dict[bytes, int] = {}  # numpy's unique over rows takes .17 CPU s, this .01, in every process
+    index = [pages.setdefault(page.tobytes(), len(pages)) for page in table.reshape(-1, 256)]
+    return np.array(index, np.uint16), np.frombuffer(b"".join(pages), table.dtype).reshape(-1, 256).copy()
 
 
 _ALL = _classes()
