@@ -99,11 +99,18 @@ def buffers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     if array.null_count:
         array = array.fill_null("")
     _, borders, content = array.buffers()
-    if borders is None or len(array) == 0:
-        return np.zeros(0, np.uint8), np.zeros(len(array) + 1, np.int64)
-    offsets = np.frombuffer(borders, np.int64)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(content, np.uint8) if content is not None and content.size else np.zeros(0, np.uint8)
+    offsets, data = np.zeros(len(array) + 1, np.int64), np.zeros(0, np.uint8)
+    if borders is not None and len(array):
+        offsets = np.frombuffer(borders, np.int64)[array.offset : array.offset + len(array) + 1]
+        data = np.frombuffer(content, np.uint8) if content is not None and content.size else data
+    for made in (data, offsets):
+        made.flags.writeable = False  # one type for every column: numba compiles a kernel anew, in seconds, for arrays that may be written
     return data, offsets
+
+
+def column(data: np.ndarray, offsets: np.ndarray) -> pa.Array:
+    """The large_string column of bytes and row borders that a kernel wrote: the inverse of `buffers`, without a copy."""
+    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 @numba.njit(cache=True)
