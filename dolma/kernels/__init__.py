@@ -5,10 +5,11 @@ stays out where nobody has imported it yet (numba's `np.dot` is then missing in 
 """
 
 import sys
+from importlib import import_module
 
 if "scipy" not in sys.modules:
     sys.modules["scipy"] = None  # type: ignore[assignment]  # an import of it raises ImportError, which numba expects
     try:
-        import numba.np.arraymath
+        import_module("numba.np.arraymath")
     finally:
         del sys.modules["scipy"]

@@ -1,14 +1,15 @@
 """Gopher's measures, C4's and FineWeb's as DataTrove defines them, over Arrow string buffers: for recipes that must decide as FineWeb did.
 
-They differ from `measures` in what is counted: words as they stand (`The` is not `the`), shares of all characters of a text, lines that are not trimmed, repeated
-n-grams by their later occurrences only. A word is one of word rule v1.
+They differ from `measures` in what is counted: words as they stand (`The` is not `the`), shares of all characters of a text, lines that are not trimmed,
+repeated n-grams by their later occurrences only. A word is one of word rule v1.
 """
 
 import numba
 import numpy as np
 
+from dolma.kernels.hashes import hash_bytes
 from dolma.kernels.measures import _clear, _mix, _most_lines, _slot, trim
-from dolma.kernels.words import LETTER, class_of, code_points, decode, fill_words, hash_end, hash_step, longest, lower_of, most_words
+from dolma.kernels.words import LETTER, class_of, code_points, decode, fill_words, longest, lower_of, most_words
 
 # Columns of `gopher`, in order.
 QUALITY = ("n_words", "stop_words", "mean_word_chars", "hash_ratio", "dots_ratio", "bullet_ratio", "ellipsis_ratio", "no_letter_ratio")
@@ -16,14 +17,24 @@ COUNTS = 2
 # Columns of `fineweb`, in order.
 FINEWEB = ("line_end_ratio", "short_line_ratio", "duplicate_char_ratio", "list_ratio")
 
+# Ranges of code points that end sentences. Source: Unicode 15.1, Sentence_Terminal, with three Khmer marks (17D6, 17D9, 17DA) as DataTrove 0.9 has them.
+_TERMINAL = (
+    "21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E 1735-1736 17D4-17D6 17D9-17DA 1803 1809 "
+    "1944-1945 1AA8-1AAB 1B5A-1B5B 1B5E-1B5F 1B7D-1B7E 1C3B-1C3C 1C7E-1C7F 203C-203D 2047-2049 2E2E 2E3C 2E53-2E54 3002 A4FF A60E-A60F A6F3 "
+    "A6F7 A876-A877 A8CE-A8CF A92F A9C8-A9C9 AA5D-AA5F AAF0-AAF1 ABEB FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F55-10F59 10F86-10F89 "
+    "11047-11048 110BE-110C1 11141-11143 111C5-111C6 111CD 111DE-111DF 11238-11239 1123B-1123C 112A9 1144B-1144C 115C2-115C3 115C9-115D7 "
+    "11641-11642 1173C-1173E 11944 11946 11A42-11A43 11A9B-11A9C 11C41-11C42 11EF7-11EF8 11F43-11F44 16A6E-16A6F 16AF5 16B37-16B38 16B44 "
+    "16E98 1BC9F 1DA88 "
+)
 
-@numba.njit(cache=True)
-def hash_bytes(data: np.ndarray, start: int, end: int) -> np.uint64:
-    """FNV-1a of `data[start:end]`, all its bits made equally good."""
-    state = np.uint64(0xCBF29CE484222325)
-    for byte in data[start:end]:
-        state = hash_step(state, int(byte))
-    return hash_end(state)
+
+def _ranges(text: str) -> np.ndarray:
+    """int32 code points of ranges in hexadecimal, sorted."""
+    bounds = [one.split("-") for one in text.split()]
+    return np.concatenate([np.arange(int(one[0], 16), int(one[-1], 16) + 1, dtype=np.int32) for one in bounds])
+
+
+SENTENCE_TERMINAL = _ranges(_TERMINAL)
 
 
 @numba.njit(cache=True)
@@ -91,7 +102,9 @@ def _edges(data: np.ndarray, start: int, end: int) -> tuple[int, int, int]:
         if a == b:
             continue
         bullets += decode(data, a, b)[0] in (0x2022, 0x2D)
-        dots += b - a >= 3 and ((data[b - 1] == 46 and data[b - 2] == 46 and data[b - 3] == 46) or (data[b - 3] == 0xE2 and data[b - 2] == 0x80 and data[b - 1] == 0xA6))
+        if b - a >= 3:
+            last = (data[b - 3], data[b - 2], data[b - 1])
+            dots += last in ((46, 46, 46), (0xE2, 0x80, 0xA6))
     return lines, bullets, dots
 
 
