@@ -146,14 +146,14 @@ def _space_after(data: np.ndarray, i: int, end: int) -> int:
 @numba.njit(cache=True)
 def _cut(data: np.ndarray, start: int, end: int, out: np.ndarray, at: int, inner: Phrases, tail: Phrases, head: Phrases) -> int:
     """Copy a line to `out[at:]` without the phrases `inner` anywhere (a space in their place), `tail` at its end, `head` at its beginning; where it ends."""
-    begin = at
+    begin = floor = at
     i = start
     while i < end:
         size = at_phrase(data, i, end, inner[0], inner[1], False)
         if size:
-            at = _space_before(out, begin, at)
+            at = _space_before(out, floor, at)
             out[at] = 32
-            at += 1
+            at = floor = at + 1
             i = _space_after(data, i + size, end)
             continue
         out[at] = data[i]
