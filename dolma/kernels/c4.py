@@ -108,7 +108,7 @@ def c4(
     firsts = (first_bytes(filler[0], filler[1]), first_bytes(scripts[0], scripts[1]), first_bytes(policies[0], policies[1]))
     at = 0
     for row in range(rows):
-        i, end = int(offsets[row]), int(offsets[row + 1])
+        begin, i, end = at, int(offsets[row]), int(offsets[row + 1])
         first = True
         while i < end:
             stop = line_end(data, i, end)
@@ -132,5 +132,9 @@ def c4(
             if not first:
                 out[at] = 10
             at, first = there, False
+        a, b = trim(out, begin, at)  # a citation that is gone may leave white space at either end
+        for k in range(b - a):
+            out[begin + k] = out[a + k]
+        at = begin + b - a
         borders[row + 1] = at
     return out[:at], borders, made
