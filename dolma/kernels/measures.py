@@ -7,7 +7,7 @@ Three units, each where its rule asks for it: a *word* (see `words`, punctuation
 import numba
 import numpy as np
 
-from dolma.kernels.words import LETTER, SPACE, class_of, code_points, decode, fill_words, hash_end, hash_step, longest, most_words
+from dolma.kernels.words import ASCII_CLASS, LETTER, SPACE, class_of, code_points, decode, fill_words, hash_end, hash_step, longest, most_words
 
 # Columns of `quality`, in order; counts come before ratios.
 QUALITY = (
@@ -117,8 +117,11 @@ def _runs(data: np.ndarray, start: int, end: int, out: np.ndarray) -> None:
     i = start
     while i < end:
         byte = data[i]
-        code, after = decode(data, i, end) if byte >= 128 else (int(byte), i + 1)
-        kind = class_of(code)
+        if byte < 128:
+            code, after, kind = int(byte), i + 1, int(ASCII_CLASS[byte])
+        else:
+            code, after = decode(data, i, end)
+            kind = class_of(code)
         chars += 1
         if kind == SPACE:
             feeds += code == 10
@@ -277,21 +280,21 @@ def _split(data: np.ndarray, start: int, end: int, lines: np.ndarray, line_chars
 
 
 @numba.njit(cache=True)
-def _grow(grams: np.ndarray, hashes: np.ndarray, at: np.ndarray, n: int, last: int, size: int, keys: np.ndarray, counts: np.ndarray) -> tuple[int, np.uint64]:
-    """Turn the (n - 1)-grams at the `last` positions `at` into n-grams where one fits, and count them; how many fit, and the table's mask."""
+def _grow(grams: np.ndarray, hashes: np.ndarray, at: np.ndarray, slots: np.ndarray, n: int, last: int, keys: np.ndarray, counts: np.ndarray) -> int:
+    """Turn the (n - 1)-grams at the `last` positions `at` into n-grams where one fits, and count them in `slots` of the table; how many fit."""
     mask = _clear(counts, last)
     kept = 0
     for k in range(last):
         i = int(at[k])
-        if i + n > size:
+        if i + n > len(hashes):
             break
         grams[i] = _mix(grams[i], hashes[i + n - 1])
         slot = _slot(keys, counts, mask, grams[i])
         keys[slot] = grams[i]
         counts[slot] += 1
-        at[kept] = i
+        at[kept], slots[kept] = i, slot
         kept += 1
-    return kept, mask
+    return kept
 
 
 @numba.njit(cache=True)
@@ -308,7 +311,9 @@ def _top(best: int, span: int, n: int, size: int, border: np.ndarray) -> float:
 
 
 @numba.njit(cache=True)
-def _ngrams(hashes: np.ndarray, border: np.ndarray, grams: np.ndarray, at: np.ndarray, keys: np.ndarray, counts: np.ndarray, out: np.ndarray) -> None:
+def _ngrams(
+    hashes: np.ndarray, border: np.ndarray, grams: np.ndarray, at: np.ndarray, slots: np.ndarray, keys: np.ndarray, counts: np.ndarray, out: np.ndarray
+) -> None:
     """Top n-gram shares for n = 2, 3, 4 into out[:3], shares of the union of repeated n-grams for n = 5 .. 10 into out[3:9].
 
     An n-gram can only repeat where its first n - 1 words do: each length looks only at the positions that the length before left over.
@@ -320,11 +325,11 @@ def _ngrams(hashes: np.ndarray, border: np.ndarray, grams: np.ndarray, at: np.nd
         grams[i] = hashes[i]
         at[i] = i
     for n in range(2, 11):
-        fit, mask = _grow(grams, hashes, at, n, last, size, keys, counts)
+        fit = _grow(grams, hashes, at, slots, n, last, keys, counts)
         best = span = covered = reach = last = 0
         for k in range(fit):
             i = int(at[k])
-            count = counts[_slot(keys, counts, mask, grams[i])]
+            count = counts[slots[k]]
             if count < 2:
                 continue
             here = int(border[i + n] - border[i])
@@ -365,7 +370,8 @@ def repetition(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     rows = len(offsets) - 1
     size, most = most_words(longest(offsets)), _most_lines(data, offsets)
     starts, ends, hashes = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint64)
-    border, grams, at = np.zeros(size + 1, np.int64), np.empty(size, np.uint64), np.empty(size, np.int64)
+    border, grams = np.zeros(size + 1, np.int64), np.empty(size, np.uint64)
+    at, slots = np.empty(size, np.int64), np.empty(size, np.int64)
     lines, groups = np.empty(most, np.uint64), np.empty(most, np.uint64)
     line_chars, group_chars = np.empty(most, np.int64), np.empty(most, np.int64)
     room = 16
@@ -382,5 +388,5 @@ def repetition(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         words = fill_words(data, start, end, starts, ends, hashes)
         for k in range(words):
             border[k + 1] = border[k] + code_points(data, starts[k], ends[k])
-        _ngrams(hashes[:words], border[: words + 1], grams, at, keys, counts, made[4:])
+        _ngrams(hashes[:words], border[: words + 1], grams, at, slots, keys, counts, made[4:])
     return out

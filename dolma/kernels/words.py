@@ -75,6 +75,7 @@ def _paged(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 _ALL = _classes()
 _CLASS_INDEX, _CLASS_PAGES = _paged(_ALL)
 _SHIFT_INDEX, _SHIFT_PAGES = _paged(_lower(_ALL) - np.arange(0x110000, dtype=np.int32))
+ASCII_CLASS = _ALL[:128].copy()
 # ASCII in one look-up: 0 for what is no part of a word, else the lower-case byte.
 _ASCII = np.array([ord(chr(c).lower()) if _ALL[c] in (LETTER, NUMBER) else 0 for c in range(128)], np.uint8)
 del _ALL
