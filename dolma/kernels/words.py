@@ -77,10 +77,10 @@ _CLASS_INDEX, _CLASS_PAGES = _paged(_ALL)
 _SHIFT_INDEX, _SHIFT_PAGES = _paged(_lower(_ALL) - np.arange(0x110000, dtype=np.int32))
 ASCII_CLASS = _ALL[:128].copy()
 # ASCII in one look-up: 0 for what is no part of a word, else the lower-case byte.
-_ASCII = np.array([ord(chr(c).lower()) if _ALL[c] in (LETTER, NUMBER) else 0 for c in range(128)], np.uint8)
+ASCII_WORD = np.array([ord(chr(c).lower()) if _ALL[c] in (LETTER, NUMBER) else 0 for c in range(128)], np.uint8)
 del _ALL
 
-_SEED = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bit: offset basis and prime. Source: draft-eastlake-fnv
+SEED = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bit: offset basis and prime. Source: draft-eastlake-fnv
 _PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0xFF51AFD7ED558CCD)  # finaliser of MurmurHash3 (public domain): FNV's high bits are weak for short words
 _S33 = np.uint64(33)
@@ -178,12 +178,12 @@ def fill_words(data: np.ndarray, start: int, end: int, starts: np.ndarray, ends:
     """
     n = 0
     inside = False
-    state = _SEED
+    state = SEED
     i = start
     while i < end:
         byte = data[i]
         if byte < 128:
-            small = int(_ASCII[byte])
+            small = int(ASCII_WORD[byte])
             after = i + 1
         else:
             code, after = decode(data, i, end)
@@ -193,7 +193,7 @@ def fill_words(data: np.ndarray, start: int, end: int, starts: np.ndarray, ends:
             if not inside:
                 inside = True
                 starts[n] = i
-                state = _SEED
+                state = SEED
             state = hash_step(state, small)
         elif inside:
             inside = False
