@@ -1,8 +1,8 @@
 """Loops over Arrow buffers, compiled by numba and kept on disk.
 
-A process with one kernel spends most of its start in numba. Two things of that are left out here, where nobody has imported them yet: SciPy's BLAS and cffi (.3 CPU
-s; no kernel multiplies matrices or calls C; a module of your own whose kernels do imports SciPy or cffi before it imports ours), and the search for cycles among
-what numba builds, at the start and at the end of the process (.25 CPU s).
+A process with one kernel spends most of its start in numba. Two things of that are left out here: SciPy's BLAS and cffi, where nobody has imported them yet
+(.3 CPU s; no kernel multiplies matrices or calls C; a module of your own whose kernels do imports SciPy or cffi before it imports ours), and the search for
+cycles among what numba builds, at the start and at the end of the process (.25 CPU s).
 """
 
 import atexit

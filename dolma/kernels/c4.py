@@ -3,8 +3,7 @@
 import numba
 import numpy as np
 
-from dolma.kernels.lines import Phrases, first_bytes, holds, line_end
-from dolma.kernels.measures import trim
+from dolma.kernels.lines import Phrases, first_bytes, holds, line_end, trim
 from dolma.kernels.words import SPACE, class_of, code_points, decode
 
 # Columns of `c4`, in order.

@@ -1,14 +1,15 @@
 """Gopher's measures, C4's and FineWeb's as DataTrove defines them, over Arrow string buffers: for recipes that must decide as FineWeb did.
 
-They differ from `measures` in what is counted: words as they stand (`The` is not `the`), shares of all characters of a text, lines that are not trimmed,
-repeated n-grams by their later occurrences only. A word is one of word rule v1.
+They differ from `measures` and `repetition` in what is counted: words as they stand (`The` is not `the`), shares of all characters of a text, lines that are
+not trimmed, repeated n-grams by their later occurrences only. A word is one of word rule v1.
 """
 
 import numba
 import numpy as np
 
 from dolma.kernels.hashes import hash_bytes
-from dolma.kernels.measures import _clear, _mix, _most_lines, _slot, trim
+from dolma.kernels.lines import last_of, line_end, most_lines, trim
+from dolma.kernels.repetition import clear, mix, slot
 from dolma.kernels.words import LETTER, class_of, code_points, decode, fill_words, longest, lower_of, most_words
 
 # Columns of `gopher`, in order.
@@ -93,9 +94,7 @@ def _edges(data: np.ndarray, start: int, end: int) -> tuple[int, int, int]:
     lines = bullets = dots = 0
     i = start
     while i < end:
-        stop = i
-        while stop < end and data[stop] != 10:
-            stop += 1
+        stop = line_end(data, i, end)
         a, b = trim(data, i, stop)
         i = stop + 1
         lines += 1
@@ -111,7 +110,7 @@ def _edges(data: np.ndarray, start: int, end: int) -> tuple[int, int, int]:
 @numba.njit(cache=True)
 def _parts(data: np.ndarray, start: int, end: int, least: int, keys: np.ndarray, counts: np.ndarray) -> tuple[int, int, int]:
     """Parts between runs of at least `least` line feeds; those that equal an earlier one; the characters in those."""
-    mask = _clear(counts, end - start + 1)
+    mask = clear(counts, end - start + 1)
     parts = again = chars = 0
     i = begin = start
     while i <= end:
@@ -122,7 +121,7 @@ def _parts(data: np.ndarray, start: int, end: int, least: int, keys: np.ndarray,
             i = max(stop, i + 1)
             continue
         key = hash_bytes(data, begin, i)
-        at = _slot(keys, counts, mask, key)
+        at = slot(keys, counts, mask, key)
         if counts[at]:
             again += 1
             chars += code_points(data, begin, i)
@@ -138,14 +137,14 @@ def _parts(data: np.ndarray, start: int, end: int, least: int, keys: np.ndarray,
 def _top(grams: np.ndarray, border: np.ndarray, n: int, keys: np.ndarray, counts: np.ndarray) -> int:
     """Characters in the most frequent n-gram, of several the first: its words with a space between two, as often as it occurs."""
     size = len(grams)
-    mask = _clear(counts, size)
+    mask = clear(counts, size)
     for key in grams:
-        at = _slot(keys, counts, mask, key)
+        at = slot(keys, counts, mask, key)
         keys[at] = key
         counts[at] += 1
     best = chars = 0
     for i in range(size):
-        count = counts[_slot(keys, counts, mask, grams[i])]
+        count = counts[slot(keys, counts, mask, grams[i])]
         if count > best:
             best, chars = count, int(border[i + n] - border[i]) + n - 1
     return best * chars
@@ -154,10 +153,10 @@ def _top(grams: np.ndarray, border: np.ndarray, n: int, keys: np.ndarray, counts
 @numba.njit(cache=True)
 def _later(grams: np.ndarray, border: np.ndarray, n: int, keys: np.ndarray, counts: np.ndarray) -> int:
     """Characters in n-grams that were seen before, from left to right: after one the next n words on."""
-    mask = _clear(counts, len(grams))
+    mask = clear(counts, len(grams))
     chars = i = 0
     while i < len(grams):
-        at = _slot(keys, counts, mask, grams[i])
+        at = slot(keys, counts, mask, grams[i])
         if counts[at]:
             chars += border[i + n] - border[i]
             i += n
@@ -177,14 +176,14 @@ def _ngrams(words: np.ndarray, border: np.ndarray, chars: int, grams: np.ndarray
         if fit < 1:
             break
         for i in range(fit):
-            grams[i] = _mix(grams[i], words[i + n - 1])
+            grams[i] = mix(grams[i], words[i + n - 1])
         found = _top(grams[:fit], border, n, keys, counts) if n <= 4 else _later(grams[:fit], border, n, keys, counts)
         out[n - 2] = found / chars
 
 
 @numba.njit(cache=True)
 def gopher(data: np.ndarray, offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The measures `QUALITY`, then `measures.REPETITION`, of every text of a column, the words found once for both.
+    """The measures `QUALITY`, then `repetition.REPETITION`, of every text of a column, the words found once for both.
 
     Args:
         data, offsets: see `words.buffers`.
@@ -229,14 +228,6 @@ def gopher(data: np.ndarray, offsets: np.ndarray, wanted: np.ndarray) -> np.ndar
 
 
 @numba.njit(cache=True)
-def _last(data: np.ndarray, start: int, end: int) -> int:
-    before = end - 1
-    while before > start and data[before] & 0xC0 == 0x80:
-        before -= 1
-    return decode(data, before, end)[0]
-
-
-@numba.njit(cache=True)
 def fineweb(data: np.ndarray, offsets: np.ndarray, marks: np.ndarray, short: int) -> np.ndarray:
     """The measures `FINEWEB` of every text of a column.
 
@@ -247,7 +238,7 @@ def fineweb(data: np.ndarray, offsets: np.ndarray, marks: np.ndarray, short: int
         float64 of shape (rows, 4); NaN where a text has no line, or no word.
     """
     rows = len(offsets) - 1
-    size, most = most_words(longest(offsets)), _most_lines(data, offsets)
+    size, most = most_words(longest(offsets)), most_lines(data, offsets)
     starts, ends, hashes = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint64)
     room = 16
     while room < 2 * most:
@@ -256,27 +247,25 @@ def fineweb(data: np.ndarray, offsets: np.ndarray, marks: np.ndarray, short: int
     out = np.full((rows, 4), np.nan)
     for row in range(rows):
         start, end = int(offsets[row]), int(offsets[row + 1])
-        mask = _clear(counts, most)
+        mask = clear(counts, most)
         lines = ended = small = same = chars = feeds = 0
         i = start
         while i < end:
-            stop = i
-            while stop < end and data[stop] != 10:
-                stop += 1
+            stop = line_end(data, i, end)
             here = code_points(data, i, stop)
             chars += here
             feeds += stop < end
             a, b = trim(data, i, stop)
             if a < b:
                 lines += 1
-                last = _last(data, i, stop)
-                at = np.searchsorted(marks, last)
-                ended += at < len(marks) and marks[at] == last
+                last = last_of(data, i, stop)
+                mark = np.searchsorted(marks, last)
+                ended += mark < len(marks) and marks[mark] == last
                 small += here <= short
                 key = hash_bytes(data, i, stop)
-                slot = _slot(keys, counts, mask, key)
-                same += here if counts[slot] else 0
-                keys[slot], counts[slot] = key, 1
+                at = slot(keys, counts, mask, key)
+                same += here if counts[at] else 0
+                keys[at], counts[at] = key, 1
             i = stop + 1
         if lines:
             out[row, 0], out[row, 1], out[row, 2] = ended / lines, small / lines, same / chars

@@ -6,7 +6,6 @@ A line stands between line feeds. Phrases are found by their bytes; where a sear
 import numba
 import numpy as np
 
-from dolma.kernels.measures import trim
 from dolma.kernels.words import LETTER, MARK, NUMBER, SPACE, class_of, decode, lower_of
 
 # Columns of `edit`, in order.
@@ -14,6 +13,46 @@ EDIT = ("words_before", "words_removed", "lines_removed")
 
 Phrases = tuple[np.ndarray, np.ndarray]
 """Bytes and borders of a list of phrases, as `words.buffers` gives them."""
+
+
+@numba.njit(cache=True)
+def trim(data: np.ndarray, start: int, end: int) -> tuple[int, int]:
+    """`data[start:end]` without white space (of any script) at both ends."""
+    while start < end:
+        code, after = decode(data, start, end)
+        if class_of(code) != SPACE:
+            break
+        start = after
+    while end > start:
+        before = end - 1
+        while before > start and data[before] & 0xC0 == 0x80:
+            before -= 1
+        code, _ = decode(data, before, end)
+        if class_of(code) != SPACE:
+            break
+        end = before
+    return start, end
+
+
+@numba.njit(cache=True)
+def last_of(data: np.ndarray, start: int, end: int) -> int:
+    """The last code point of text that is not empty."""
+    before = end - 1
+    while before > start and data[before] & 0xC0 == 0x80:
+        before -= 1
+    return decode(data, before, end)[0]
+
+
+@numba.njit(cache=True)
+def most_lines(data: np.ndarray, offsets: np.ndarray) -> int:
+    """Lines of the text of a column that has most: what scratch arrays are sized by."""
+    most = 0
+    for row in range(len(offsets) - 1):
+        n = 1
+        for byte in data[offsets[row] : offsets[row + 1]]:
+            n += byte == 10
+        most = n if n > most else most
+    return most
 
 
 @numba.njit(cache=True)

@@ -6,7 +6,7 @@ A sentence stands between runs of `.`, `!` and `?` that white space follows; wha
 import numba
 import numpy as np
 
-from dolma.kernels.measures import trim
+from dolma.kernels.lines import trim
 from dolma.kernels.words import LETTER, MARK, NUMBER, SPACE, class_of, decode, lower_of
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma.kernels import measures
+from dolma.kernels import repetition as repetitions
 from dolma.kernels.words import buffers, hash_word, words
 
 STOP = ("the", "be", "to", "of", "and", "that", "have", "with")
@@ -73,7 +74,7 @@ def plain_repetition(text: str) -> list[float]:
 def measured(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     data, offsets = buffers(pa.array(texts, pa.large_string()))
     wanted = np.array([hash_word(word) for word in STOP], np.uint64)
-    return measures.quality(data, offsets, wanted, 30), measures.repetition(data, offsets)
+    return measures.quality(data, offsets, wanted, 30), repetitions.repetition(data, offsets)
 
 
 def assert_same(got: np.ndarray, want: list[list[float | None]], names: tuple[str, ...]) -> None:
@@ -87,7 +88,7 @@ def assert_same(got: np.ndarray, want: list[list[float | None]], names: tuple[st
 def test_measures_equal_plain_python_on_any_text(texts: list[str]) -> None:
     quality, repetition = measured(texts)
     assert_same(quality, [plain_quality(text) for text in texts], measures.QUALITY)
-    assert_same(repetition, [[*plain_repetition(text)] for text in texts], measures.REPETITION)
+    assert_same(repetition, [[*plain_repetition(text)] for text in texts], repetitions.REPETITION)
 
 
 @pytest.mark.kit
@@ -96,14 +97,14 @@ def test_measures_equal_plain_python_on_kit_pages(kit: Path) -> None:
         texts = [text for line in lines if (text := json.loads(line)["gold_text"]) and len(text) < 20_000][:150]
     quality, repetition = measured(texts)
     assert_same(quality, [plain_quality(text) for text in texts], measures.QUALITY)
-    assert_same(repetition, [[*plain_repetition(text)] for text in texts], measures.REPETITION)
+    assert_same(repetition, [[*plain_repetition(text)] for text in texts], repetitions.REPETITION)
 
 
 def column(texts: list[str], name: str) -> list[float]:
     quality, repetition = measured(texts)
     if name in measures.QUALITY:
         return [float(value) for value in quality[:, measures.QUALITY.index(name)]]
-    return [float(value) for value in repetition[:, measures.REPETITION.index(name)]]
+    return [float(value) for value in repetition[:, repetitions.REPETITION.index(name)]]
 
 
 def test_no_ngram_or_just_one_has_share_zero() -> None:
