@@ -163,7 +163,7 @@ def _ngrams(
         best = span = covered = reach = last = 0
         for k in range(fit):
             i = int(at[k])
-            count = counts[slots[k]]
+            count = int(counts[slots[k]])
             if count < 2:
                 continue
             here = int(border[i + n] - border[i])
