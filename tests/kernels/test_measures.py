@@ -20,7 +20,8 @@ from dolma.kernels.words import buffers, hash_word, words
 STOP = ("the", "be", "to", "of", "and", "that", "have", "with")
 PIECES = st.sampled_from(
     ["the ", "of ", "a b c d e ", "word ", "\n", "\n\n", "- ", "\u2022 ", "* ", "...", ". . .", "\u2026", "#", "{", "12 ", "| ", "Yes. ", "No!\n",
-     "\u4e2d\u6587 ", "\u00c9t\u00e9 ",
+     "\u4e2d\u6587\u3002", "\u00c9t\u00e9 ", "E\u0301te\u0301 ", "\u0645\u0631\u062d\u0628\u0627\u061f ", "\u0939\u093f\u0928\u094d\u0926\u0940 ",
+     "\U0001f600 ",
      "\u3000", "\u00a0", "same line\n", "one two three four five six seven eight nine ten eleven ", "\ufe0f"]
 )  # fmt: skip
 TEXT = st.one_of(st.lists(PIECES, max_size=40).map("".join), st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=80))
