@@ -3,21 +3,13 @@
 import numba
 import numpy as np
 
-from dolma.kernels.lines import Phrases, first_bytes, holds, line_end, trim
+from dolma.kernels.lines import Phrases, first_bytes, holds, line_end, same, trim
 from dolma.kernels.words import SPACE, class_of, code_points, decode
 
 # Columns of `c4`, in order.
 C4 = ("lines_removed", "c4_sentences", "lorem_ipsum", "curly_brackets")
 
 CITATION = np.frombuffer(b"citation needed", np.uint8)
-
-
-@numba.njit(cache=True)
-def _same(data: np.ndarray, i: int, phrase: np.ndarray) -> bool:
-    n = 0
-    for k in range(len(phrase)):
-        n += data[i + k] == phrase[k]
-    return n == len(phrase)
 
 
 @numba.njit(cache=True)
@@ -31,7 +23,7 @@ def _uncited(data: np.ndarray, start: int, end: int, out: np.ndarray, at: int) -
                 j += 1
             if j == i + 1 and end - j >= 5 and data[j] == 101 and data[j + 1] == 100 and data[j + 2] == 105 and data[j + 3] == 116:
                 j += 4
-            elif j == i + 1 and end - j >= 16 and _same(data, j, CITATION):
+            elif j == i + 1 and end - j >= 16 and same(data, j, CITATION):
                 j += 15
             if j < end and data[j] == 93:
                 i = j + 1

@@ -6,7 +6,7 @@ A line stands between line feeds. Phrases are found by their bytes; where a sear
 import numba
 import numpy as np
 
-from dolma.kernels.words import LETTER, MARK, NUMBER, SPACE, class_of, decode, lower_of
+from dolma.kernels.words import ASCII_WORD, LETTER, MARK, NUMBER, SPACE, class_of, decode, lower_of
 
 # Columns of `edit`, in order.
 EDIT = ("words_before", "words_removed", "lines_removed")
@@ -56,28 +56,37 @@ def most_lines(data: np.ndarray, offsets: np.ndarray) -> int:
 
 
 @numba.njit(cache=True)
+def same(data: np.ndarray, i: int, text: np.ndarray) -> bool:
+    """Whether the bytes `text` stand in `data` from byte `i` on; they must fit."""
+    n = 0
+    for k in range(len(text)):
+        n += data[i + k] == text[k]
+    return n == len(text)
+
+
+@numba.njit(cache=True)
 def at_phrase(data: np.ndarray, i: int, end: int, phrases: np.ndarray, borders: np.ndarray, fold: bool) -> int:
     """Bytes of the first of the phrases that stands at byte `i`, 0 where none does; with `fold`, lower-case phrases in any case."""
     for k in range(len(borders) - 1):
         a, size = borders[k], borders[k + 1] - borders[k]
         if size == 0 or i + size > end:
             continue
-        same = True
+        equal = True
         for j in range(size):
             byte = data[i + j]
             if fold and 65 <= byte <= 90:
                 byte += 32
             if byte != phrases[a + j]:
-                same = False
+                equal = False
                 break
-        if same:
+        if equal:
             return size
     return 0
 
 
 @numba.njit(cache=True)
 def first_bytes(phrases: np.ndarray, borders: np.ndarray) -> np.ndarray:
-    """Which bytes one of the lower-case phrases begins with, in any case: bool of shape (256,)."""
+    """Which bytes one of the phrases begins with, lower-case letters in either case: bool of shape (256,)."""
     first = np.zeros(256, np.bool_)
     for k in range(len(borders) - 1):
         if borders[k + 1] > borders[k]:
@@ -113,9 +122,14 @@ def n_words(data: np.ndarray, start: int, end: int) -> int:
     inside = False
     i = start
     while i < end:
-        code, i = decode(data, i, end)
-        kind = class_of(code)
-        here = kind in (LETTER, NUMBER) or (inside and kind == MARK)
+        byte = data[i]
+        if byte < 128:
+            here = ASCII_WORD[byte] > 0
+            i += 1
+        else:
+            code, i = decode(data, i, end)
+            kind = class_of(code)
+            here = kind in (LETTER, NUMBER) or (inside and kind == MARK)
         n += here and not inside
         inside = here
     return n
@@ -159,9 +173,14 @@ def _is_shouted(data: np.ndarray, start: int, end: int, upper: float, digits: fl
     high = low = 0
     i = start
     while i < end:
-        code, i = decode(data, i, end)
-        low += 48 <= code <= 57
-        high += 65 <= code <= 90 if code < 128 else (class_of(code) == LETTER and lower_of(code) != code)
+        byte = data[i]
+        if byte < 128:
+            low += 48 <= byte <= 57
+            high += 65 <= byte <= 90
+            i += 1
+        else:
+            code, i = decode(data, i, end)
+            high += class_of(code) == LETTER and lower_of(code) != code
     return high > upper * (end - start) or low > digits * (end - start)
 
 
@@ -183,12 +202,12 @@ def _space_after(data: np.ndarray, i: int, end: int) -> int:
 
 
 @numba.njit(cache=True)
-def _cut(data: np.ndarray, start: int, end: int, out: np.ndarray, at: int, inner: Phrases, tail: Phrases, head: Phrases) -> int:
+def _cut(data: np.ndarray, start: int, end: int, out: np.ndarray, at: int, inner: Phrases, first: np.ndarray, tail: Phrases, head: Phrases) -> int:
     """Copy a line to `out[at:]` without the phrases `inner` anywhere (a space in their place), `tail` at its end, `head` at its beginning; where it ends."""
     begin = floor = at
     i = start
     while i < end:
-        size = at_phrase(data, i, end, inner[0], inner[1], False)
+        size = at_phrase(data, i, end, inner[0], inner[1], False) if first[data[i]] else 0
         if size:
             at = _space_before(out, floor, at)
             out[at] = 32
@@ -230,6 +249,7 @@ def edit(
     rows = len(offsets) - 1
     out, borders = np.empty(offsets[rows] - offsets[0], np.uint8), np.zeros(rows + 1, np.int64)
     made = np.zeros((rows, 3), np.int32)
+    firsts = first_bytes(inner[0], inner[1])
     at = 0
     for row in range(rows):
         i, end = int(offsets[row]), int(offsets[row + 1])
@@ -247,14 +267,15 @@ def edit(
                     out[line : line + stop - i] = data[i:stop]
                     there = line + stop - i
                 else:
-                    there = _cut(data, i, stop, out, line, inner, tail, head)
+                    there = _cut(data, i, stop, out, line, inner, firsts, tail, head)
                 a, b = trim(out, line, there)
                 kept = a < b
             if kept:
                 if not first:
                     out[at] = 10
                 at, first = there, False
-                after += n_words(out, line, there)
+                untouched = there - line == stop - i and same(out, line, data[i:stop])
+                after += words if untouched else n_words(out, line, there)
             removed += not kept
             i = stop + 1
         made[row, 0], made[row, 1], made[row, 2] = before, before - after, removed

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 
 from dolma.kernels.lines import trim
-from dolma.kernels.words import LETTER, MARK, NUMBER, SPACE, class_of, decode, lower_of
+from dolma.kernels.words import ASCII_CLASS, LETTER, MARK, NUMBER, SPACE, class_of, decode, lower_of
 
 
 @numba.njit(cache=True)
@@ -17,8 +17,13 @@ def _capitals(data: np.ndarray, start: int, end: int) -> tuple[int, int]:
     inside = False
     i = start
     while i < end:
-        code, i = decode(data, i, end)
-        kind = class_of(code)
+        byte = data[i]
+        if byte < 128:
+            code, kind = int(byte), int(ASCII_CLASS[byte])
+            i += 1
+        else:
+            code, i = decode(data, i, end)
+            kind = class_of(code)
         here = kind in (LETTER, NUMBER) or (inside and kind == MARK)
         if here and not inside:
             words += 1
@@ -36,6 +41,9 @@ def _next(data: np.ndarray, start: int, end: int) -> tuple[int, int]:
         byte = data[i]
         if byte in (33, 46, 63):
             run = i if run < 0 else run
+            i += 1
+            continue
+        if run < 0 and byte < 128:
             i += 1
             continue
         code, after = decode(data, i, end)
