@@ -8,6 +8,7 @@ all 1,383 agree for each filter (1,220 kept by Gopher repetition, 981 by Gopher 
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,3 +82,16 @@ def test_verdicts_agree_on_the_pages_of_the_kit(name: str, their: dict[str, Any]
     assert all(any(mark in pages[k] for mark in OTHER_LINES) for k in differ)
     assert all(edited[k] == after[k] or any(mark in pages[k] for mark in OTHER_LINES) for k in range(len(pages)) if want[k] == got[k] == "kept")
     assert 0.3 < want.count("kept") / len(pages) < 0.98  # the rules do decide here
+
+
+@pytest.mark.parametrize("step", [datatrove.tag_gopher, datatrove.edit_c4, datatrove.tag_fineweb], ids=lambda step: step.name)
+def test_rows_do_not_depend_on_their_neighbours_and_an_empty_text_has_no_ratios(step: Any) -> None:
+    texts = ["The one. And the other of it.\nThe one. And the other of it.", "", None, "x", "\n\n", "\u4e2d\u6587\u3002 {", "a b c. " * 50]
+    batch = pa.RecordBatch.from_arrays([pa.array(texts, pa.large_string())], ["text"])
+    whole = step(batch)
+    for k in range(len(texts)):
+        assert step(batch.slice(k, 1)).equals(whole.slice(k, 1))
+    assert step(batch.slice(0, 0)).num_rows == 0
+    empty, null = whole.slice(1, 2).to_pylist()
+    assert {**empty, "text": ""} == {**null, "text": ""}
+    assert all(value is None for name, value in empty.items() if name.endswith("_ratio") and name not in datatrove.LIMITS)
