@@ -124,7 +124,7 @@ def n_words(data: np.ndarray, start: int, end: int) -> int:
     while i < end:
         byte = data[i]
         if byte < 128:
-            here = ASCII_WORD[byte] > 0
+            here = bool(ASCII_WORD[byte])
             i += 1
         else:
             code, i = decode(data, i, end)
