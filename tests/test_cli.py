@@ -207,7 +207,7 @@ def test_a_broken_pipe_is_quiet(project: Path) -> None:
 
 def test_the_command_starts_light(project: Path) -> None:
     program = (
-        "import sys; from dolma import cli; arguments.parser(cli.VERBS); "
+        "import sys; from dolma import arguments, cli; arguments.parser(cli.VERBS); "
         "print([m for m in ('duckdb', 'numba', 'torch', 'pyspark', 'datatrove', 'streaming', 'composer', 'pymupdf', 'fasttext') if m in sys.modules])"
     )
     done = subprocess.run(

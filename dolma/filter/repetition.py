@@ -24,8 +24,8 @@ def tag_repetition(batch: pa.RecordBatch) -> pa.RecordBatch:
 
     Source: Gopher, arXiv:2112.11446 table A1; union counting and special cases as in the Olmo 3 all-dressed configuration.
     """
-    from dolma.kernels import measures
+    from dolma.kernels import repetition
     from dolma.kernels.words import buffers
 
-    made = measures.repetition(*buffers(batch.column("text"))).astype(np.float32)
-    return append(batch, {name: pa.array(made[:, k], pa.float32()) for k, name in enumerate(measures.REPETITION)})
+    made = repetition.repetition(*buffers(batch.column("text"))).astype(np.float32)
+    return append(batch, {name: pa.array(made[:, k], pa.float32()) for k, name in enumerate(repetition.REPETITION)})

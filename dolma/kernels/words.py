@@ -67,18 +67,20 @@ def _lower(classes: np.ndarray) -> np.ndarray:
 
 def _paged(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`table` as (index of 256-entry pages, distinct pages): 1.1 M entries become some 200 pages that stay in the cache."""
-    pages, index = np.unique(table.reshape(-1, 256), axis=0, return_inverse=True)
-    return index.reshape(-1).astype(np.uint16), np.ascontiguousarray(pages)
+    pages: dict[bytes, int] = {}  # numpy's unique over rows takes .17 CPU s, this .01, in every process
+    index = [pages.setdefault(page.tobytes(), len(pages)) for page in table.reshape(-1, 256)]
+    return np.array(index, np.uint16), np.frombuffer(b"".join(pages), table.dtype).reshape(-1, 256).copy()
 
 
 _ALL = _classes()
 _CLASS_INDEX, _CLASS_PAGES = _paged(_ALL)
 _SHIFT_INDEX, _SHIFT_PAGES = _paged(_lower(_ALL) - np.arange(0x110000, dtype=np.int32))
+ASCII_CLASS = _ALL[:128].copy()
 # ASCII in one look-up: 0 for what is no part of a word, else the lower-case byte.
-_ASCII = np.array([ord(chr(c).lower()) if _ALL[c] in (LETTER, NUMBER) else 0 for c in range(128)], np.uint8)
+ASCII_WORD = np.array([ord(chr(c).lower()) if _ALL[c] in (LETTER, NUMBER) else 0 for c in range(128)], np.uint8)
 del _ALL
 
-_SEED = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bit: offset basis and prime. Source: draft-eastlake-fnv
+SEED = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bit: offset basis and prime. Source: draft-eastlake-fnv
 _PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0xFF51AFD7ED558CCD)  # finaliser of MurmurHash3 (public domain): FNV's high bits are weak for short words
 _S33 = np.uint64(33)
@@ -98,11 +100,18 @@ def buffers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     if array.null_count:
         array = array.fill_null("")
     _, borders, content = array.buffers()
-    if borders is None or len(array) == 0:
-        return np.zeros(0, np.uint8), np.zeros(len(array) + 1, np.int64)
-    offsets = np.frombuffer(borders, np.int64)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(content, np.uint8) if content is not None and content.size else np.zeros(0, np.uint8)
+    offsets, data = np.zeros(len(array) + 1, np.int64), np.zeros(0, np.uint8)
+    if borders is not None and len(array):
+        offsets = np.frombuffer(borders, np.int64)[array.offset : array.offset + len(array) + 1]
+        data = np.frombuffer(content, np.uint8) if content is not None and content.size else data
+    for made in (data, offsets):
+        made.flags.writeable = False  # one type for every column: numba compiles a kernel anew, in seconds, for arrays that may be written
     return data, offsets
+
+
+def column(data: np.ndarray, offsets: np.ndarray) -> pa.Array:
+    """The large_string column of bytes and row borders that a kernel wrote: the inverse of `buffers`, without a copy."""
+    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 @numba.njit(cache=True)
@@ -169,12 +178,12 @@ def fill_words(data: np.ndarray, start: int, end: int, starts: np.ndarray, ends:
     """
     n = 0
     inside = False
-    state = _SEED
+    state = SEED
     i = start
     while i < end:
         byte = data[i]
         if byte < 128:
-            small = int(_ASCII[byte])
+            small = int(ASCII_WORD[byte])
             after = i + 1
         else:
             code, after = decode(data, i, end)
@@ -184,7 +193,7 @@ def fill_words(data: np.ndarray, start: int, end: int, starts: np.ndarray, ends:
             if not inside:
                 inside = True
                 starts[n] = i
-                state = _SEED
+                state = SEED
             state = hash_step(state, small)
         elif inside:
             inside = False

@@ -67,3 +67,19 @@ def test_rows_do_not_depend_on_their_neighbours() -> None:
     for k in range(len(texts)):
         assert tag_heuristics(batch.slice(k, 1)).equals(whole.slice(k, 1))
     assert tag_heuristics(batch.slice(0, 0)).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "chars", "words", "bytes_a_run", "no_letter"),
+    [
+        ("\u4f60\u597d\uff0c\u4e16\u754c\u3002 \u518d\u89c1", 9, 3, 12.0, 0.0),  # Chinese: a run of characters is a word
+        ("\u0627\u0644\u0633\u0644\u0627\u0645 \u0639\u0644\u064a\u0643\u0645", 12, 2, 11.0, 0.0),  # Arabic
+        ("\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e", 11, 2, 15.0, 0.0),  # Devanagari: vowel signs belong to the word
+        ("ok \U0001f600 \U0001f468\u200d\U0001f469", 8, 1, pytest.approx(17 / 3), pytest.approx(2 / 3)),  # emoji are no words
+        ("caf\u00e9 x", 6, 2, 3.0, 0.0),  # composed
+        ("cafe\u0301 x", 7, 2, 3.5, 0.0),  # decomposed: one word too, of more characters
+    ],
+)
+def test_any_script_is_measured_in_its_own_words(text: str, chars: int, words: int, bytes_a_run: float, no_letter: float) -> None:
+    made = measured(text)
+    assert (made["n_chars"], made["n_words"], made["mean_word_length"], made["no_letter_ratio"]) == (chars, words, bytes_a_run, no_letter)

@@ -4,9 +4,9 @@ import pyarrow as pa
 import pytest
 
 from dolma.filter.repetition import COLUMNS, tag_repetition
-from dolma.kernels import measures
+from dolma.kernels import repetition
 
-LIMITS = dict(zip(measures.REPETITION, (0.3, 0.2, 0.3, 0.2, 0.2, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.10), strict=True))
+LIMITS = dict(zip(repetition.REPETITION, (0.3, 0.2, 0.3, 0.2, 0.2, 0.18, 0.16, 0.15, 0.14, 0.13, 0.12, 0.11, 0.10), strict=True))
 
 
 def plain(n: int, start: int = 0) -> str:
@@ -48,4 +48,4 @@ def test_empty_text_repeats_nothing() -> None:
 
 
 def test_columns_are_in_the_order_of_the_kernel() -> None:
-    assert COLUMNS == measures.REPETITION
+    assert COLUMNS == repetition.REPETITION

@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma.kernels import measures
+from dolma.kernels import repetition as repetitions
 from dolma.kernels.words import buffers, hash_word, words
 
 STOP = ("the", "be", "to", "of", "and", "that", "have", "with")
 PIECES = st.sampled_from(
     ["the ", "of ", "a b c d e ", "word ", "\n", "\n\n", "- ", "\u2022 ", "* ", "...", ". . .", "\u2026", "#", "{", "12 ", "| ", "Yes. ", "No!\n",
-     "\u4e2d\u6587 ", "\u00c9t\u00e9 ",
+     "\u4e2d\u6587\u3002", "\u00c9t\u00e9 ", "E\u0301te\u0301 ", "\u0645\u0631\u062d\u0628\u0627\u061f ", "\u0939\u093f\u0928\u094d\u0926\u0940 ",
+     "\U0001f600 ",
      "\u3000", "\u00a0", "same line\n", "one two three four five six seven eight nine ten eleven ", "\ufe0f"]
 )  # fmt: skip
 TEXT = st.one_of(st.lists(PIECES, max_size=40).map("".join), st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=80))
@@ -73,7 +75,7 @@ def plain_repetition(text: str) -> list[float]:
 def measured(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     data, offsets = buffers(pa.array(texts, pa.large_string()))
     wanted = np.array([hash_word(word) for word in STOP], np.uint64)
-    return measures.quality(data, offsets, wanted, 30), measures.repetition(data, offsets)
+    return measures.quality(data, offsets, wanted, 30), repetitions.repetition(data, offsets)
 
 
 def assert_same(got: np.ndarray, want: list[list[float | None]], names: tuple[str, ...]) -> None:
@@ -87,7 +89,7 @@ def assert_same(got: np.ndarray, want: list[list[float | None]], names: tuple[st
 def test_measures_equal_plain_python_on_any_text(texts: list[str]) -> None:
     quality, repetition = measured(texts)
     assert_same(quality, [plain_quality(text) for text in texts], measures.QUALITY)
-    assert_same(repetition, [[*plain_repetition(text)] for text in texts], measures.REPETITION)
+    assert_same(repetition, [[*plain_repetition(text)] for text in texts], repetitions.REPETITION)
 
 
 @pytest.mark.kit
@@ -96,14 +98,14 @@ def test_measures_equal_plain_python_on_kit_pages(kit: Path) -> None:
         texts = [text for line in lines if (text := json.loads(line)["gold_text"]) and len(text) < 20_000][:150]
     quality, repetition = measured(texts)
     assert_same(quality, [plain_quality(text) for text in texts], measures.QUALITY)
-    assert_same(repetition, [[*plain_repetition(text)] for text in texts], measures.REPETITION)
+    assert_same(repetition, [[*plain_repetition(text)] for text in texts], repetitions.REPETITION)
 
 
 def column(texts: list[str], name: str) -> list[float]:
     quality, repetition = measured(texts)
     if name in measures.QUALITY:
         return [float(value) for value in quality[:, measures.QUALITY.index(name)]]
-    return [float(value) for value in repetition[:, measures.REPETITION.index(name)]]
+    return [float(value) for value in repetition[:, repetitions.REPETITION.index(name)]]
 
 
 def test_no_ngram_or_just_one_has_share_zero() -> None:

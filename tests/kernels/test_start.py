@@ -1,0 +1,34 @@
+"""A process with kernels starts without what numba would look for in vain, and leaves it to others."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def said(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_kernels_run_without_scipy_and_cffi() -> None:
+    program = "import sys; from dolma.kernels.words import words; print(words('A b'), [name for name in ('scipy', 'cffi') if name in sys.modules])"
+    assert said(program) == "['A', 'b'] []"
+
+
+def test_scipy_can_be_imported_afterwards() -> None:
+    pytest.importorskip("scipy")
+    assert said("import dolma.kernels.words; import scipy.linalg; print(scipy.linalg.norm([3, 4]))") == "5.0"
+
+
+def test_a_scipy_that_is_there_already_is_left_to_numba() -> None:
+    pytest.importorskip("scipy")
+    program = "import scipy, numba, numpy as np, dolma.kernels.words; print(numba.njit(lambda a: np.dot(a, a))(np.ones(3)))"
+    assert said(program) == "3.0"
+
+
+def test_the_collector_of_cycles_goes_on() -> None:
+    assert said("import gc, dolma.kernels.words; print(gc.isenabled())") == "True"
+    assert said("import gc; gc.disable(); import dolma.kernels.words; print(gc.isenabled())") == "False"
