@@ -80,6 +80,7 @@ def test_measures_of_a_dataset_that_was_made_anew_are_named(place: Path, tmp_pat
     run = Run(write_env(tmp_path), tmp_path / "pipelines")
     run.run(["."])
     weighed(tmp_path, save=True)
+    caplog.clear()
     query = "SELECT count(*) AS n FROM measures_pool_three"
     package = logging.getLogger("dolma")
     package.addHandler(caplog.handler)  # the command line's set-up stops lines from reaching the root logger

@@ -260,7 +260,7 @@ class _Compiler:
                     f"column {', '.join(f'`{name}`' for name in missing)} is not in the table",
                     got=_columns(schema),
                     expected=", ".join(bound.step.needs(bound.params)),
-                    mend=_maker(missing[0]),
+                    mend=_maker(missing[0], {next(iter(item), "") for item in self.recipe.steps}),
                 )
             )
             return schema
@@ -308,15 +308,18 @@ def _near(name: str, known: Any) -> str:
     return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
 
 
-def _maker(column: str) -> str:
-    """Which step makes a column, as the mend of a missing one."""
-    for step in REGISTRY.values():
-        if step.kind != "map":
-            continue
-        try:
-            made = step.adds(step.params.model_construct(), pa.schema([]))
-        except (ConfigError, AttributeError, TypeError, KeyError):  # its columns depend on parameters: it cannot be asked without them
-            continue
-        if column in made.names:
-            return f"put `{step.name}` before this step: it makes `{column}`"
+def _maker(column: str, named: set[str]) -> str:
+    """Which steps make a column, as the mend of a missing one: those of the recipe itself before all others."""
+    makers = [name for name, step in sorted(REGISTRY.items()) if step.kind == "map" and _makes(step, column)]
+    makers = [name for name in makers if name in named] or makers
+    if makers:
+        return f"put {' or '.join(f'`{name}`' for name in makers[:3])} before this step: it makes `{column}`"
     return "no step makes it: take it from the input, or add it with `set` or `tags`"
+
+
+def _makes(step: Step, column: str) -> bool:
+    try:
+        params = step.params.model_construct()
+        return column in step.adds(params, pa.schema([])).names and column not in step.needs(params)  # who needs it only edits it
+    except (ConfigError, AttributeError, TypeError, KeyError):  # its columns depend on parameters: it cannot be asked without them
+        return False

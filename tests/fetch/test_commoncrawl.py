@@ -276,10 +276,15 @@ def test_a_folder_that_cannot_be_written_is_the_environment(crawl: Server, tmp_p
         run(crawl, tmp_path, 2)
 
 
+def heed() -> None:
+    """Ctrl-C is heard as in a terminal, also when the tests run in the background of a shell, which makes it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_is_130_and_the_next_run_goes_on(crawl: Server, tmp_path: Path) -> None:
     crawl.plans = {path(number): [stall(60_000)] for number in range(1, 3)}
     begun = [tmp_path / CRAWL / f"{name(number)}.part" for number in range(1, 3)]
-    process = subprocess.Popen([sys.executable, "-m", "dolma.cli", *command(crawl, tmp_path)], cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "dolma.cli", *command(crawl, tmp_path)], cwd=PROJECT, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     end = time.monotonic() + 60
     while not all(file.exists() and file.stat().st_size == 60_000 for file in begun):
         assert process.poll() is None and time.monotonic() < end, process.communicate()
@@ -320,7 +325,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_live_line(tmp_path: Path) -> None:
+def test_the_live_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1_000.0)
     progress = Transfers("crawl warc", 4, 1, stream=Terminal())
     assert progress.line().startswith("crawl warc 1/4  0 B  0.0 MB/s  eta -")
     progress.start = time.monotonic() - 10

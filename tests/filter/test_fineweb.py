@@ -63,7 +63,7 @@ def pages(kit: Path) -> list[str]:
     for path in sorted((kit / "web").glob("crawl-*.warc.gz")):
         for rows in REGISTRY["warc"].fn(str(path), file=path.name):
             rows = rows.filter(pc.equal(rows.column("record"), "response"))
-            texts += extract_html(rows, main_content=True, comments=True, max_bytes=5_000_000, max_depth=1_000).column("text").to_pylist()
+            texts += extract_html(rows, extractor="resiliparse-main").column("text").to_pylist()
     return [text for text in texts if text]
 
 

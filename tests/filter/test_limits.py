@@ -47,6 +47,10 @@ def sentences(n: int, bad: int = 0) -> str:
     return " ".join(["Nothing more to see here."] * (n - bad) + ["See it on Facebook now."] * bad)
 
 
+def contacts(n: int) -> str:
+    return " ".join(f"Write to ada{k}@lovelace.org for more." for k in range(n))
+
+
 # reason: (inside, outside), or several of them
 RULES: dict[str, list[tuple[str | None, str | None]]] = {
     "few_characters": [("x" * 150, "x" * 149)],
@@ -102,7 +106,8 @@ FINEWEB: dict[str, list[tuple[str | None, str | None]]] = {
     "lists": [("a b .\na b .\na b c\na b c", "a b .\na b .\na b .\na b c")],
 }
 C4 = {"lorem_ipsum": FINEWEB["lorem_ipsum"], "curly_brackets": FINEWEB["curly_brackets"]}
-CHOICES = {"source/web/filter": RULES, "source/web/filter_fineweb": {**RULES, **FINEWEB}, "source/web/filter_c4": {**RULES, **C4}}
+OLMO = {"personal_data": [(contacts(5), contacts(6))]}
+CHOICES = {"source/web/filter": {**RULES, **OLMO}, "source/web/filter_fineweb": {**RULES, **FINEWEB}, "source/web/filter_c4": {**RULES, **C4}}
 
 
 @cache

@@ -102,7 +102,7 @@ def test_a_truncated_archive_is_refused_and_the_others_are_kept(own: Path, place
     said = parts(capsys.readouterr().err)
     assert said["where"].startswith("web/crawl-A-00003.warc.gz at byte ") and said["what"] == "the archive is cut short"
     assert "bytes of the last" in said["got"]  # the cut falls into a record, or between it and the end of its gzip member
-    assert said["expected"].startswith(("Content-Length", "its end and checksum")) and "fetch the file again" in said["mend"]
+    assert said["expected"].startswith(("Content-Length", "its end and checksum", "its header and its end")) and "fetch the file again" in said["mend"]
     assert not manifest.exists(own / "env" / WEB)
     kept = {path: path.stat().st_mtime_ns for path in (own / "env" / WEB).glob("*.parquet")}
     assert len(kept) == 7
@@ -192,13 +192,18 @@ def test_a_stage_that_fails_can_be_resumed(tmp_path: Path, capsys: pytest.Captur
     assert (said["where"], said["got"], said["expected"]) == ("train/sft", "exit 1", "0") and "resumes" in said["mend"]
 
 
+def heed() -> None:
+    """Ctrl-C is heard as in a terminal, also when the tests run in the background of a shell, which makes it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.slow
 def test_an_interrupt_ends_the_workers_and_the_same_command_goes_on(own: Path) -> None:
     last = max((own / "raw/web").glob("crawl-*.warc.gz"))
     last.write_bytes(last.read_bytes() * 40)  # seconds of work: it is not done when the first of the others is
     env = write_env(own, "interrupted", workers=2)
     command = [sys.executable, "-m", "dolma.cli", "run", WEB, "--env", str(env), "--pipelines", str(PIPELINES)]
-    process = subprocess.Popen(command, cwd=PIPELINES.parent, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=PIPELINES.parent, start_new_session=True, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     records = own / "interrupted" / WEB / ".records/map"
     while not list(records.glob("*.json")):
         assert process.poll() is None
@@ -207,7 +212,10 @@ def test_an_interrupt_ends_the_workers_and_the_same_command_goes_on(own: Path) -
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "interrupted" in said and "resumes" in said and "Traceback" not in said
-    assert not alive(process.pid)
+    end = time.monotonic() + 10
+    while left := alive(process.pid):  # a child may be on its way out when its parent has gone
+        assert time.monotonic() < end, left
+        time.sleep(0.01)
     first = {path: Record.model_validate_json(path.read_bytes()) for path in records.glob("*.json")}
     assert first and not manifest.exists(own / "interrupted" / WEB)
     assert dolma("run", WEB, env=write_env(own, "interrupted")) == 0

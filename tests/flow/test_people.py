@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dolma import cli, costs, rules, sql
+from dolma import arguments, cli, costs, rules, sql
 from dolma.core import counts as ledger
 from dolma.core import manifest
 from dolma.engines import cost
@@ -51,7 +51,7 @@ def test_every_unit_of_the_run_was_measured(one: Path) -> None:
 def test_the_queries_of_the_help_have_answers(one: Path) -> None:
     with replay(FILTER, one / "one.yaml", PIPELINES) as again:
         rules.weigh(again, root=one / "one")
-    queries = [line.strip() for line in cli.SQL_EXAMPLES.splitlines() if line.strip().startswith("SELECT")]
+    queries = [line.strip() for line in arguments.SQL_EXAMPLES.splitlines() if line.strip().startswith("SELECT")]
     assert len(queries) >= 6
     for query in queries:
         assert sql.query(one / "one", query).num_rows > 0, query
