@@ -49,10 +49,11 @@ def bench(chosen: Iterable[Pair], *, work: Path, file: Path, readme: Path) -> li
     rows = results.load(file)
     for pair in chosen:
         try:
-            rows[pair.name] = measure(pair, work)
+            row = measure(pair, work)
         except DolmaError as error:
             failed.append(error)
             continue
+        rows = {**results.load(file), pair.name: row}  # as it is now: another process may have measured other rows
         results.save(file, rows.values())
         rewrite(readme, "bench", results.markdown(rows.values()))
     print(results.markdown(rows.values()))

@@ -7,7 +7,7 @@ from benchmarks import corpus
 from benchmarks.pair import Pair
 from benchmarks.peers import DATATROVE
 
-SIZE = 100_000_000  # bytes of texts: 500 CPU s of DataTrove with spaCy; cheaper peers get twice as much, so that our start-up weighs less
+SIZE = 60_000_000  # bytes of texts: 300 CPU s of DataTrove with spaCy; cheaper peers get more, so that our start-up weighs less
 
 
 def prepare(folder: Path, size: int) -> str:

@@ -41,7 +41,7 @@ PAIR = Pair(
     ours=ours,
     theirs=theirs,
     prepare=prepare,
-    size=2 * SIZE,
+    size=3 * SIZE,
     note="As heuristics/datatrove, but with a tokenizer object given to all four filters as `language` in place of spaCy's: words are Python's "
     "str.split, sentences (C4QualityFilter counts them) end after a run of . ! or ? before white space. Nothing else of DataTrove was changed.",
 )

@@ -26,7 +26,7 @@ PAIR = Pair(
     ours=ours,
     theirs=(*TAG, "--taggers", "gopher_v2", "c4_v2", "--processes", "1"),
     prepare=prepare,
-    size=2 * SIZE,
+    size=3 * SIZE,
     note="Ours as in heuristics/datatrove. Theirs: `dolma tag` with the taggers gopher_v2 and c4_v2 and one process (it starts a second one, which imports "
     "all again), JSON lines to JSON lines of attributes without the text, no compression, in an environment of its own. Both measure every page and "
     "decide nothing; the two sides' measures are alike, not the same (c4_v2 looks for words of a list, ours also has FineWeb's and more n-grams).",
