@@ -7,8 +7,11 @@ cycles among what numba builds, at the start and at the end of the process (.25 
 
 import atexit
 import gc
+import os
 import sys
+from hashlib import sha256
 from importlib import import_module
+from pathlib import Path
 
 
 def _load() -> None:
@@ -27,6 +30,25 @@ def _load() -> None:
             gc.enable()
 
 
+def _cache() -> Path:
+    """A folder of compiled kernels that all sources here stand in the name of: numba looks only at the file of a function, not at those it calls."""
+    here = Path(__file__).parent
+    sources = sha256(b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))).hexdigest()
+    return Path(os.environ.get("NUMBA_CACHE_DIR") or here / "__pycache__") / f"kernels-{sources[:16]}"
+
+
+def _keep() -> None:
+    """Let numba keep compiled kernels in `_cache()`; where that cannot be written it chooses a folder of the user's."""
+    from numba.core import config
+
+    try:
+        _cache().mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    config.CACHE_DIR = str(_cache())
+
+
 _load()
+_keep()
 gc.freeze()
 atexit.register(gc.freeze)

@@ -1,5 +1,7 @@
 """A process with kernels starts without what numba would look for in vain, and leaves it to others."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +34,22 @@ def test_a_scipy_that_is_there_already_is_left_to_numba() -> None:
 def test_the_collector_of_cycles_goes_on() -> None:
     assert said("import gc, dolma.kernels.words; print(gc.isenabled())") == "True"
     assert said("import gc; gc.disable(); import dolma.kernels.words; print(gc.isenabled())") == "False"
+
+
+@pytest.mark.slow
+def test_a_kernel_is_compiled_again_when_one_that_it_calls_has_changed(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "dolma", tmp_path / "dolma", ignore=shutil.ignore_patterns("__pycache__"))
+    program = "import numpy as np; from dolma.kernels.hashes import hash_rows; print(hash_rows(np.ones(3, np.uint8), np.array([0, 3])))"
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": str(tmp_path)}
+
+    def run() -> str:
+        made = subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+        return made.stdout
+
+    first = run()
+    assert run() == first
+    called = tmp_path / "dolma" / "kernels" / "words.py"
+    text = called.read_text()
+    assert "_MIX = np.uint64(0xFF51AFD7ED558CCD)" in text
+    called.write_text(text.replace("0xFF51AFD7ED558CCD", "0xFF51AFD7ED558CCF"))
+    assert run() != first
