@@ -50,16 +50,11 @@ def test_zeros_between_streams_end_no_file_wherever_the_borders_of_the_reads_lie
     assert content(path) == data + b"two"
 
 
-@pytest.mark.parametrize("ending", [".bz2", ".xz"])
-def test_four_zeros_at_the_border_of_a_read_end_no_file(tmp_path, ending):
-    one = PACK[ending](b"one")
-    while len(one) < READ:  # streams of nothing, then one whose length fills the block
-        left = READ - len(one)
-        some = PACK[ending](random.Random(1).randbytes(max(left - 300, 0))) if left > 600 else PACK[ending](b"")
-        one += some if len(some) <= left else bytes(left)
+def test_four_zeros_at_the_border_of_a_read_end_no_file(tmp_path):
+    one = lzma.compress(b"") * (READ // 32)  # an .xz stream of nothing is 32 bytes
     assert len(one) == READ
-    (tmp_path / f"x{ending}").write_bytes(one + bytes(4) + PACK[ending](b"two"))
-    assert content(tmp_path / f"x{ending}").startswith(b"one") and content(tmp_path / f"x{ending}").endswith(b"two")
+    (tmp_path / "x.xz").write_bytes(one + bytes(4) + lzma.compress(b"two"))
+    assert content(tmp_path / "x.xz") == b"two"
 
 
 @pytest.mark.parametrize(("name", "pack"), [("x.GZ", gzip.compress), ("x.Bz2", bz2.compress), ("x.XZ", lzma.compress), ("x.ZST", zstandard.compress)])
