@@ -11,6 +11,7 @@ from pathlib import Path
 from dolma import arguments
 from dolma.core.config import Env, read_yaml
 from dolma.core.errors import ConfigError, DataError, DolmaError, EnvironmentFault, Errors
+from dolma.core.files import require_utf8
 from dolma.core.log import logger, setup
 
 log = logger("dolma.cli")
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parser(VERBS).parse_args(argv)
     setup(args.log)
     try:
+        require_utf8()
         args.verb(args)
         sys.stdout.flush()
     except DolmaError as error:

@@ -2,10 +2,11 @@
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from glob import glob
+from glob import escape, glob
 from hashlib import sha256 as _sha256
 from pathlib import Path
 
@@ -95,13 +96,15 @@ def find(root: Path, patterns: list[str], where: str) -> list[Path]:
     """Sorted files below `root` that match any of the glob `patterns`.
 
     Raises:
-        DataError: a pattern matches no file; the message names the nearest files.
+        DataError: a pattern matches no file, and the message names the nearest files; or a name is not UTF-8.
+        EnvironmentFault: see `require_utf8`.
     """
+    require_utf8()
     found: set[Path] = set()
     for pattern in patterns:
-        hits = [Path(p) for p in glob(str(root / pattern), recursive=True) if os.path.isfile(p)]
+        hits = [Path(p) for p in glob(os.path.join(escape(str(root)), pattern), recursive=True) if os.path.isfile(p)]
         if not hits:
-            there = sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())[:10_000] if root.is_dir() else []
+            there = sorted(_shown(p.relative_to(root)) for p in root.rglob("*") if p.is_file())[:10_000] if root.is_dir() else []
             near = get_close_matches(pattern, there, n=3, cutoff=0.3) or there[:3]
             raise DataError(
                 where,
@@ -111,7 +114,37 @@ def find(root: Path, patterns: list[str], where: str) -> list[Path]:
                 mend=f"nearest: {', '.join(near)}" if near else f"{root} has no files: run `dolma gather`, or set `raw` in the env",
             )
         found.update(hits)
+    for path in found:
+        if not _is_text(path):
+            mend = "rename it to UTF-8 (convmv, or a glob of the shell): its name goes into ids and manifests"
+            raise DataError(_shown(path), "a file name is not UTF-8", got=repr(os.fsencode(path.name)), expected="UTF-8", mend=mend)
     return sorted(found)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(path: Path) -> str:
+    """A path for a message: bytes that are not UTF-8 as \\x.."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def require_utf8() -> None:
+    """Refuse to go on where Python takes file names for something else than UTF-8: the same file would have another name in manifests.
+
+    The locale C alone is no such place, since Python reads UTF-8 there unless PYTHONUTF8=0 forbids it (PEP 540).
+
+    Raises:
+        EnvironmentFault: another encoding.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise EnvironmentFault("the locale", "file names are not UTF-8 here", got=encoding, expected="utf-8", mend="set LC_ALL=C.UTF-8, or unset PYTHONUTF8")
 
 
 def safe_join(folder: Path, name: str) -> Path:

@@ -23,7 +23,7 @@ def cluster_edges(batches: Iterator[pa.RecordBatch], *, folder: Path) -> pa.Tabl
     Rows are sorted by origin; the result depends on the set of edges only, not on their order.
 
     Raises:
-        DataError: two documents have the same key.
+        DataError: two documents have the same key; the message names the shard and row of both.
     """
     from dolma.kernels.unionfind import components
 
@@ -32,13 +32,14 @@ def cluster_edges(batches: Iterator[pa.RecordBatch], *, folder: Path) -> pa.Tabl
     nodes = np.unique(np.concatenate([edges[:, :2], edges[:, 2:]]), axis=0)  # sorted by key: the smallest node of a component has its smallest key
     keys, origins = nodes[:, 0], nodes[:, 1]
     if len(np.unique(keys)) < len(keys):
-        twice = keys[np.flatnonzero(keys[1:] == keys[:-1])[0]]
+        first = np.flatnonzero(keys[1:] == keys[:-1])[0]
+        one, other = (f"shard {origin >> 32}, row {origin & 0xFFFFFFFF}" for origin in origins[first : first + 2])
         raise DataError(
             "cluster_edges",
-            f"two documents have the key {twice}",
-            got="equal ids",
+            f"two documents have the key {keys[first]}",
+            got=f"equal ids: {one}; {other}",
             expected="ids that are unique over all sources",
-            mend="mend the ids of the input",
+            mend="mend the ids of the input; the rows are those of the dataset whose edges these are, counted from 0, with `file` and `offset`",
         )
     labels = components(len(keys), np.searchsorted(keys, edges[:, 0]), np.searchsorted(keys, edges[:, 2]))
     sizes = np.bincount(labels, minlength=len(keys))[labels]

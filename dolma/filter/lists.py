@@ -8,6 +8,7 @@ import importlib.util
 import io
 import re
 import tarfile
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -33,7 +34,7 @@ ASSETS = {
 
 
 class ListFile(Strict):
-    """A list of your own: a text file with one entry a line, `#` before a comment."""
+    """A list of your own: a text file with one entry a line. A line that begins with `#` is a comment; a later `#` is part of the entry, as in addresses."""
 
     path: str
     sha256: str
@@ -73,7 +74,7 @@ def bundled(digest: str) -> dict[str, bytes]:
 
 
 def own(file: ListFile) -> bytes:
-    """The bytes of a list of the user's.
+    """The bytes of a list of the user's, without a byte order mark.
 
     Raises:
         EnvironmentFault: it cannot be read.
@@ -85,7 +86,7 @@ def own(file: ListFile) -> bytes:
     except OSError as error:
         raise EnvironmentFault(where, "cannot be read", got=error.strerror, expected="a list", mend="mend the path; every worker must see it") from error
     _verify(where, content, file.sha256)
-    return content
+    return content.removeprefix(BOM_UTF8)
 
 
 def _verify(where: str, content: bytes, expected: str) -> None:

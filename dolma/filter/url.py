@@ -20,7 +20,7 @@ _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:www\.)?")
 _WORD = re.compile(r"[^\W_]+")
 
 
-@step(needs=("url",), adds=dict.fromkeys(COLUMNS, pa.int32()), version=2)
+@step(needs=("url",), adds=dict.fromkeys(COLUMNS, pa.int32()), version=3)
 def tag_url(
     batch: pa.RecordBatch,
     *,

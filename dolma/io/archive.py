@@ -1,4 +1,4 @@
-"""Archives member by member: .tar (plain, .gz, .bz2, .xz, .zst) as a stream, .zip by its directory. Nothing is ever written to disk, and no archive in
+"""Archives member by member: .tar (plain or compressed) as a stream, .zip by its directory. Nothing is ever written to disk, and no archive in
 an archive is opened; what would be dangerous to unpack is refused all the same, since a name goes on into ids and files."""
 
 import stat
@@ -31,6 +31,7 @@ SCHEMA = pa.schema([*COLUMNS.items(), (ERROR, pa.string())])
 BATCH_ROWS, BATCH_BYTES = 512, 32 << 20
 PIECE = 1 << 20
 BUFFER = 1 << 16
+PROGRAMS = (b"MZ", b"\x7fELF", b"#!")  # how a self-extracting zip begins: Windows, Linux, a script
 HEADERS = 1 << 20  # bytes of headers before one member: a pax header holds a name and some attributes, not content
 
 
@@ -55,7 +56,7 @@ class Member:
     error: str | None = None
 
 
-@reader(out=COLUMNS)
+@reader(out=COLUMNS, version=2)
 def archive(
     path: str | Path,
     *,
@@ -66,7 +67,7 @@ def archive(
     max_total_bytes: int = 64 << 30,
     max_ratio: float = 100.0,
 ) -> Iterator[pa.RecordBatch]:
-    """One row for every file in a .tar (also .gz, .bz2, .xz or .zst) or .zip, with its bytes; directories have none and are no rows.
+    """One row for every file in a .tar (also .gz, .bz2, .xz or .zst, .tgz, .tbz, .tbz2, .txz or .tzst) or .zip, with its bytes; no rows of directories.
 
     `name` is the path in the archive, `size` its bytes, `id` the archive and the name, `offset` where its header begins (of a tar: in the decompressed
     file). An `_error` row without content: a name that is absolute or has `..`, a second file of a name, a link, a device or other special file, an
@@ -80,7 +81,7 @@ def archive(
         max_ratio: an archive that grows by more is refused, once its content is over `max_bytes`. Source: the ratio from which Apache POI (ZipSecureFile)
             takes a file for a bomb.
     Raises:
-        DataError: the archive is cut short or damaged, or over a limit.
+        DataError: the archive is cut short or damaged, over a limit, compressed under another ending, or a zip with something before it.
     """
     limits = Limits(max_bytes, max_members, max_total_bytes, max_ratio)
     rows: list[dict[str, object]] = []
@@ -104,7 +105,11 @@ def members(path: Path, file: str, limits: Limits) -> Iterator[Member]:
     """
     gate = Gate(file, path.stat().st_size, limits)
     with open(path, "rb") as opened:
-        zipped = opened.read(4) in (b"PK\3\4", b"PK\5\6")
+        head = opened.read(4)
+    zipped = head in (b"PK\3\4", b"PK\5\6")
+    if not zipped and (path.suffix.lower() == ".zip" or head.startswith(PROGRAMS)) and zipfile.is_zipfile(path):
+        mend = "pack its files anew: a zip that unpacks itself begins with a program"
+        raise DataError(file, "a zip with something before it", got=f"{head!r} at its beginning", expected="PK", mend=mend)
     yield from _zip(path, gate) if zipped else tar_members(Content(chunks(path, file)), gate)
 
 

@@ -14,8 +14,22 @@ from dolma.core.errors import DataError
 CHUNK = 1 << 20  # bytes decompressed at a time
 PACKED = 1 << 16  # bytes read at a time; what is left behind the end of a stream is copied, and a stream may be 32 bytes
 XZ_MEMORY = 256 << 20  # `xz -9` needs 65 MiB; a header may ask for 4 GiB (xz(1))
-CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}  # those that Arrow opens; its bz2 fails on an empty stream among others (26.0)
-STREAMS = {".bz2": bz2.BZ2Decompressor, ".tbz2": bz2.BZ2Decompressor, ".xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)}
+CODECS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd", ".tzst": "zstd"}  # those that Arrow opens; its bz2 fails on an empty stream among others (26.0)
+STREAMS = {
+    **dict.fromkeys((".bz2", ".tbz", ".tbz2"), bz2.BZ2Decompressor),
+    **dict.fromkeys((".xz", ".txz"), lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)),
+}
+MAGIC = {  # first bytes, none of which begin a text or a tar. Source: magic(5), the file `compress`
+    "gzip": b"\x1f\x8b",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "xz": b"\xfd7zXZ\0",
+    "bzip2": b"BZh91AY&SY",
+    "lz4": b"\x04\x22\x4d\x18",
+    "lzip": b"LZIP\1",
+    "compress": b"\x1f\x9d",
+    "7-zip": b"7z\xbc\xaf\x27\x1c",
+    "RAR": b"Rar!\x1a\7",
+}
 
 
 def chunks(path: Path, file: str) -> Iterator[bytes]:
@@ -24,13 +38,16 @@ def chunks(path: Path, file: str) -> Iterator[bytes]:
     Args:
         file: the name in messages.
     Raises:
-        DataError: the compressed file is cut short or damaged, or an .xz asks for more than 256 MiB.
+        DataError: the compressed file is cut short or damaged, it is compressed and its ending is none of ours, or an .xz asks for more than 256 MiB.
     """
     done = 0
+    ending = path.suffix.lower()
     with _damage(file, lambda: f"byte {done} of the content"):
-        if path.suffix in {*CODECS, *STREAMS} and path.stat().st_size == 0:
+        if ending not in {*CODECS, *STREAMS}:
+            _refuse_packed(path, file)
+        elif path.stat().st_size == 0:
             raise OSError("0 bytes")
-        found = _streams(path, STREAMS[path.suffix]) if path.suffix in STREAMS else _arrow(path)
+        found = _streams(path, STREAMS[ending]) if ending in STREAMS else _arrow(path, CODECS.get(ending))
         for chunk in found:
             done += len(chunk)
             yield chunk
@@ -49,8 +66,19 @@ def _damage(file: str, place: Callable[[], str]) -> Iterator[None]:
         ) from error
 
 
-def _arrow(path: Path) -> Iterator[bytes]:
-    with pa.input_stream(str(path), compression=CODECS.get(path.suffix)) as stream:
+def _refuse_packed(path: Path, file: str) -> None:
+    """Refuse a file that would be read as it lies although its first bytes are those of a compressed one."""
+    with open(path, "rb") as opened:
+        head = opened.read(max(map(len, MAGIC.values())))
+    packed = next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
+    if packed:
+        known = ", ".join(sorted({*CODECS, *STREAMS}))
+        mend = "rename it if it is one of these, else unpack it or pack it anew"
+        raise DataError(file, "a compressed file under an ending that does not say so", got=f"{packed} as `{path.suffix}`", expected=known, mend=mend)
+
+
+def _arrow(path: Path, codec: str | None) -> Iterator[bytes]:
+    with pa.input_stream(str(path), compression=codec) as stream:
         while chunk := stream.read(CHUNK):
             yield chunk
 
@@ -67,7 +95,9 @@ def _streams(path: Path, decoder: Callable[[], Any]) -> Iterator[bytes]:
                 raw = file.read(PACKED) if stream.needs_input and not stream.eof else b""
                 if not raw and stream.needs_input and not stream.eof:
                     raise EOFError("no end of the last stream")
-            raw = (stream.unused_data or file.read(PACKED)).lstrip(b"\0")
+            raw = stream.unused_data.lstrip(b"\0")
+            while not raw and (more := file.read(PACKED)):
+                raw = more.lstrip(b"\0")
 
 
 class Content:

@@ -55,7 +55,7 @@ def _twice(name: str) -> ConfigError:
     return ConfigError("dolma", f"column `{name}` is made twice", got=name, expected="one place for each", mend="take it from one place")
 
 
-@reader(out=_schema)
+@reader(out=_schema, version=2)
 def dolma(
     path: str | Path,
     *,

@@ -21,7 +21,7 @@ def _schema(params: Any) -> Columns:
     return declared("jsonl", params.columns, params.required)
 
 
-@reader(out=_schema, version=2)
+@reader(out=_schema, version=3)
 def jsonl(
     path: str | Path,
     *,

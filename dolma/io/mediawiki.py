@@ -40,7 +40,7 @@ FIELDS = {  # what is kept of a page: where it stands, and in which column
 }
 
 
-@reader(out=COLUMNS)
+@reader(out=COLUMNS, version=2)
 def mediawiki(path: str | Path, *, file: str, max_page_bytes: int = 32 << 20) -> Iterator[pa.RecordBatch]:
     """One row a page of a MediaWiki XML dump (plain, .bz2, .gz, .zst or .xz); redirects, talk and other namespaces are rows that `keep` drops.
 

@@ -44,6 +44,25 @@ def test_find_sorts_and_counts_each_file_once(tmp_path: Path) -> None:
     assert [p.name for p in files.find(tmp_path, ["*", "[ab]"], "x")] == ["a", "b", "c"]
 
 
+def test_find_refuses_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    for place in (b"caf\xe9.jsonl", b"d\xe9/a.jsonl"):
+        path = os.path.join(os.fsencode(tmp_path), place)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        open(path, "wb").close()
+        with pytest.raises(DataError, match=r"(caf|d)\\xe9.*: a file name is not UTF-8[\s\S]*mend: rename it to UTF-8") as error:
+            files.find(tmp_path, [os.fsdecode(place)[0] + "*/**" if b"/" in place else "*.jsonl"], "x")
+        str(error.value).encode()
+    with pytest.raises(DataError, match=r"nearest: .*\\xe9"):
+        files.find(tmp_path, ["*.jsonk"], "x")
+
+
+def test_find_takes_signs_of_a_pattern_in_the_root_as_they_are(tmp_path: Path) -> None:
+    root = tmp_path / "[2024] a*b?"
+    root.mkdir()
+    (root / "x").touch()
+    assert files.find(root, ["*"], "x") == [root / "x"]
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a\0b"])
 def test_safe_join_refuses_names_that_leave(tmp_path: Path, name: str) -> None:
     with pytest.raises((DataError, ValueError)):

@@ -71,6 +71,7 @@ def test_no_edges_give_no_clusters() -> None:
         assert made.num_rows == 0 and made.schema == pa.schema(list(TAG.items()))
 
 
-def test_two_documents_with_one_key_are_refused_by_that_key() -> None:
-    with pytest.raises(DataError, match="two documents have the key 77"):
-        clustered([(0, 1), (1, 2)], keys=[5, 77, 77])
+def test_two_documents_with_one_key_are_refused_by_that_key_and_both_places() -> None:
+    rows = [{"origin_a": 4, "key_a": 5, "origin_b": origin, "key_b": 77} for origin in ((3 << 32) + 8, 9)]
+    with pytest.raises(DataError, match=r"two documents have the key 77\n  got equal ids: shard 0, row 9; shard 3, row 8, expected"):
+        cluster_edges(iter(pa.Table.from_pylist(rows, schema=SCHEMA).to_batches()), folder=Path())

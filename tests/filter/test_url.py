@@ -80,6 +80,13 @@ def test_a_list_file_of_every_kind(tmp_path: Path, kind: str, entries: list[str]
     assert [hits(url, files=files) for url in outside] == [{}] * len(outside)
 
 
+@pytest.mark.parametrize("kind", ["hard", "domains"])
+def test_a_byte_order_mark_is_no_part_of_the_first_entry_and_a_later_number_sign_is_of_its_own(tmp_path: Path, kind: str) -> None:
+    files = listed(tmp_path, kind, "\ufeffcasino.org" if kind == "domains" else "\ufeffcasino", "other")
+    assert hits("http://casino.org/casino", files=files) == {kind: 1}
+    assert lists.entries(b"# of addresses\nx.com/#bar\nbar # c\n") == ["x.com/#bar", "bar # c"]
+
+
 def test_entries_of_the_recipe_come_in_addition_to_a_file(tmp_path: Path) -> None:
     files = listed(tmp_path, "hard", "casino")
     assert hits("http://x.com/casino-poker", files=files, hard_words=("poker",)) == {"hard": 2}

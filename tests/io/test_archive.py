@@ -19,7 +19,13 @@ from hypothesis import strategies as st
 from dolma.core.errors import DataError
 from dolma.io.archive import archive
 
-PACK = {".tar": bytes, ".tar.gz": gzip.compress, ".tgz": gzip.compress, ".tar.bz2": bz2.compress, ".tar.xz": lzma.compress, ".tar.zst": zstandard.compress}
+PACK = {
+    ".tar": bytes,
+    **dict.fromkeys((".tar.gz", ".tgz", ".TGZ", ".Tar.Gz"), gzip.compress),
+    **dict.fromkeys((".tar.bz2", ".tbz", ".tbz2", ".TBZ2"), bz2.compress),
+    **dict.fromkeys((".tar.xz", ".txz", ".TXZ"), lzma.compress),
+    **dict.fromkeys((".tar.zst", ".tzst"), zstandard.compress),
+}
 ROOT = Path(__file__).parents[2]
 FILES = {"a.txt": b"hello", "src/b.py": b"x = 1\n" * 2000, "src/empty": b"", "inner.zip": b"PK\3\4 not opened", "ä.tex": "é".encode()}
 
@@ -75,6 +81,21 @@ def test_each_file_of_a_zip_is_a_row_with_its_bytes(tmp_path, method):
             opened.writestr(name, content)
     made = rows(tmp_path / "x.zip")
     assert {row["name"]: row["content"] for row in made} == FILES and {row["_error"] for row in made} == {None}
+
+
+@pytest.mark.parametrize(("name", "first"), [("x.zip", b"some words"), ("x.exe", b"MZ\x90\0"), ("x.run", b"#!/bin/sh\n"), ("x", b"\x7fELF")])
+def test_a_zip_behind_a_program_is_called_that(tmp_path, name, first):
+    with zipfile.ZipFile(tmp_path / "whole", "w") as opened:
+        opened.writestr("a", b"1")
+    put(tmp_path / name, first + (tmp_path / "whole").read_bytes())
+    with pytest.raises(DataError, match=f"raw/{name}: a zip with something before it"):
+        rows(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.lz", "x"])
+def test_an_archive_compressed_under_another_ending_is_not_called_damaged(tmp_path, name):
+    with pytest.raises(DataError, match=r"an ending that does not say so[\s\S]*mend: rename it"):
+        rows(put(tmp_path / name, gzip.compress(plain(FILES))))
 
 
 UNSAFE = ["/etc/passwd", "../../x", "a/../../x", "..", "C:\\x", "..\\x", "\\\\host\\x"]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dolma.core.errors import DataError
 from dolma.io.compressed import CHUNK, Content, chunks
+from dolma.io.compressed import PACKED as READ
 
 PACK = {".jsonl": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
 PACKED = sorted(set(PACK) - {".jsonl"})
@@ -34,6 +35,39 @@ def test_streams_behind_one_another_are_one_content(tmp_path, ending):
     if ending == ".xz":
         path.write_bytes(PACK[ending](data) + bytes(8) + PACK[ending](b"end"))
         assert content(path) == data + b"end"
+
+
+@pytest.mark.parametrize("ending", [".bz2", ".xz"])
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 2), st.integers(-3, 3), st.booleans())
+def test_zeros_between_streams_end_no_file_wherever_the_borders_of_the_reads_lie(tmp_path_factory, ending, blocks, words, at_border):
+    """`xz -dc` reads on behind the padding; a read of 64 KiB may hold nothing else, or the padding may begin with a read."""
+    path = tmp_path_factory.mktemp("x") / f"x{ending}"
+    data = random.Random(1).randbytes(READ + 5)
+    one = PACK[ending](data)
+    pad = blocks * READ + 4 * words - at_border * (len(one) % READ)
+    path.write_bytes(one + bytes(pad + -pad % 4) + PACK[ending](b"two") + bytes(4))
+    assert content(path) == data + b"two"
+
+
+def test_four_zeros_at_the_border_of_a_read_end_no_file(tmp_path):
+    one = lzma.compress(b"") * (READ // 32)  # an .xz stream of nothing is 32 bytes
+    assert len(one) == READ
+    (tmp_path / "x.xz").write_bytes(one + bytes(4) + lzma.compress(b"two"))
+    assert content(tmp_path / "x.xz") == b"two"
+
+
+@pytest.mark.parametrize(("name", "pack"), [("x.GZ", gzip.compress), ("x.Bz2", bz2.compress), ("x.XZ", lzma.compress), ("x.ZST", zstandard.compress)])
+def test_endings_are_known_in_capitals(tmp_path, name, pack):
+    (tmp_path / name).write_bytes(pack(b"one"))
+    assert content(tmp_path / name) == b"one"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress, lambda data: b"\x04\x22\x4d\x18" + data])
+def test_a_compressed_file_under_another_ending_is_refused_by_that_ending(tmp_path, pack):
+    (tmp_path / "x.json").write_bytes(pack(b"one"))
+    with pytest.raises(DataError, match=r"raw/x: a compressed file under an ending that does not say so\n  got \w+ as `\.json`, expected \.bz2, \.gz"):
+        content(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize("ending", PACKED)
