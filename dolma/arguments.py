@@ -73,7 +73,7 @@ def _bringing(verb: Verb) -> None:
     one.add_argument("folder", nargs="?", type=Path, help="where (default: the env's raw folder)")
     one.add_argument("--seed", type=int, help="seed of what is generated")
     one.add_argument("--size", help="how much: tiny (default) or mini")
-    one = verb("fetch", "download archives of a crawl, resumed and checked; a recipe reads them from the env's raw folder")
+    one = verb("fetch", "download archives of a crawl, resumed and checked, to where source/web/extract reads them")
     one.add_argument("source", choices=("commoncrawl",), help="whose archives")
     one.add_argument("--crawl", required=True, help="e.g. CC-MAIN-2024-51; index.commoncrawl.org lists them")
     one.add_argument("--kind", choices=("warc", "wet"), default="warc", help="raw pages (about 1 GB a file), or their plain text (about 0.1 GB)")
@@ -105,11 +105,11 @@ def _looking(verb: Verb) -> None:
     what = one.add_mutually_exclusive_group()
     what.add_argument("--quarantined", action="store_true", help="rows that could not be read: file, offset, step, reason")
     what.add_argument("--dropped", metavar="REASON", help="documents that `keep` dropped for this reason, by running the recipe's steps again")
-    one.add_argument("-n", "--limit", type=int, default=5, help="how many rows (default: 5)")
-    one.add_argument("--columns", help="comma-separated")
-    one.add_argument("--width", type=int, default=600, help="characters of a value that are shown (0: all)")
+    one.add_argument("-n", "--limit", type=int, help="how many rows (default: 5)")
+    one.add_argument("--columns", help="comma-separated: only these")
+    one.add_argument("--width", type=int, help="characters of a value that are shown (default: 600; 0: all)")
     one.add_argument("--full", action="store_const", const=0, dest="width", help="the same as --width 0")
-    one.add_argument("--format", choices=("text", "json"), default="text", help="form of the rows on stdout; json: one a line, whole")
+    one.add_argument("--format", choices=("text", "json"), help="form of the rows on stdout (default: text); json: one a line, whole")
 
 
 def _count(text: str) -> int:

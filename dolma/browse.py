@@ -48,13 +48,15 @@ def rows(root: Path, dataset: str, where: str | None = None, columns: list[str] 
         raise ConfigError(
             dataset, "has no rows to look at", got=f"{found.format}, {len(found.files)} files", expected="parquet", mend="for sequences use `dolma trace`"
         )
-    schema = manifests.pq.read_schema(manifests.shard(root / dataset, found.files[0]))
-    missing = [name for name in columns or [] if name not in schema.names]
-    if missing:
-        raise ConfigError(dataset, f"no column {', '.join(missing)}", got=", ".join(schema.names), expected=", ".join(missing), mend="name columns that it has")
+    _refuse_unknown(dataset, columns, manifests.pq.read_schema(manifests.shard(root / dataset, found.files[0])).names)
     for batch in manifests.batches(root / dataset):
         batch = _where(batch, where)
         yield from (batch.select(columns) if columns else batch).to_pylist()
+
+
+def _refuse_unknown(dataset: str, columns: list[str] | None, there: list[str]) -> None:
+    if missing := ", ".join(name for name in columns or [] if name not in there):
+        raise ConfigError(dataset, f"no column {missing}", got=", ".join(there), expected=missing, mend="name columns that it has")
 
 
 def _where(batch: pa.RecordBatch, where: str | None) -> pa.RecordBatch:
@@ -82,14 +84,17 @@ class Dropped:
     looked_at: list[str]
 
 
-def dropped(dataset: str, reason: str, env_file: Path, pipelines: Path, count: int, where: str | None = None) -> list[Dropped]:
+def dropped(
+    dataset: str, reason: str, env_file: Path, pipelines: Path, count: int, where: str | None = None, columns: list[str] | None = None
+) -> list[Dropped]:
     """The first `count` documents that a rule drops for `reason`: the recipe's steps are run again on its input, until there are enough.
 
     Args:
         where: only those that meet this condition over what was measured of them by then.
+        columns: only these of them, in this order.
 
     Raises:
-        ConfigError: no `keep` of the recipe has this reason, or `where` is no condition.
+        ConfigError: no `keep` of the recipe has this reason, `where` is no condition, or a column was not there by then.
         DataError: an input is missing, or the dataset was made otherwise than its recipe now says.
     """
     from dolma import table
@@ -99,8 +104,10 @@ def dropped(dataset: str, reason: str, env_file: Path, pipelines: Path, count: i
     found: list[Dropped] = []
     with replay(dataset, env_file, pipelines) as again:
         for rule, batch in drops(again, reason):
-            looked_at = table.columns(rule.where, batch.schema)
-            found += [Dropped(rule, row, looked_at) for row in _where(batch, where).slice(0, count - len(found)).to_pylist()]
+            _refuse_unknown(f"{dataset} at {rule.step}", columns, batch.schema.names)
+            looked_at = [name for name in table.columns(rule.where, batch.schema) if name in (columns or batch.schema.names)]
+            rows = _where(batch, where).slice(0, count - len(found))
+            found += [Dropped(rule, row, looked_at) for row in (rows.select(columns) if columns else rows).to_pylist()]
             if len(found) >= count:
                 break
     return found
@@ -109,11 +116,11 @@ def dropped(dataset: str, reason: str, env_file: Path, pipelines: Path, count: i
 PLACE = ("id", "url", "source", "file", "offset")
 
 
-def why(one: Dropped, width: int, columns: list[str] | None = None) -> str:
+def why(one: Dropped, width: int) -> str:
     """A dropped document as one block: the rule, what it looked at, where the document lies, every other measure, and the text."""
     heading = f"dropped as {one.rule.reason} by {one.rule.step} where not ({one.rule.where})"
-    names = columns or [name for name in (*one.looked_at, *PLACE, *one.row) if name in one.row]
-    return f"{heading}\n{show({name: one.row.get(name) for name in dict.fromkeys(names)}, width)}"
+    names = dict.fromkeys(name for name in (*one.looked_at, *PLACE, *one.row) if name in one.row)
+    return f"{heading}\n{show({name: one.row[name] for name in names}, width)}"
 
 
 def as_json(row: dict[str, Any]) -> str:

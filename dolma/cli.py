@@ -16,6 +16,7 @@ from dolma.core.log import logger, setup
 
 log = logger("dolma.cli")
 MOST_ERRORS = 20
+FIRST, WIDTH = 5, 600  # rows that `inspect` prints, and characters of a value
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,6 +62,12 @@ def _raw(args: argparse.Namespace, mend: str) -> Path:
     return _place(args, env.raw)
 
 
+def _refuse(args: argparse.Namespace, when: str, mend: str, **options: str) -> None:
+    """Say that options (by the name of their value) have no effect `when`, if any of them was given."""
+    if given := ", ".join(option for name, option in options.items() if getattr(args, name) is not None and getattr(args, name) is not False):
+        raise ConfigError(args.verb.__name__.removeprefix("_"), f"{given} {when} has no effect", got=given, expected=f"nothing {when}", mend=mend)
+
+
 def _gather(args: argparse.Namespace) -> None:
     from dolma.console import table
     from dolma.gather.run import gather
@@ -103,6 +110,8 @@ def _stats(args: argparse.Namespace) -> None:
     from dolma.console import table
 
     root = _root(args)
+    if args.what_if is None:
+        _refuse(args, "without --what-if", "dolma stats source/web/filter --what-if", save="--save", limit="--limit")
     if args.dataset or args.what_if is not None:
         _dataset_stats(args, root)
         return
@@ -174,20 +183,20 @@ def _inspect(args: argparse.Namespace) -> None:
 
     root = _root(args)
     columns = args.columns.split(",") if args.columns else None
-    if args.quarantined and args.where:
-        mend = 'dolma sql "SELECT * FROM quarantine WHERE ..."'
-        raise ConfigError("inspect", "--where is of rows and dropped documents", got="--quarantined", expected="one of the two", mend=mend)
     if args.quarantined:
+        mend = 'dolma sql "SELECT * FROM quarantine WHERE ... LIMIT 5" --format json'
+        _refuse(args, "with --quarantined", mend, where="--where", columns="--columns", limit="--limit", format="--format", width="--width")
         aside = browse.quarantined(root, manifest.load(root / args.dataset))
         print(table(["file", "offset", "id", "step", "reason"], [[r.file, r.offset, r.id, r.step, r.reason] for r in aside]))
         return
+    limit, width = FIRST if args.limit is None else args.limit, WIDTH if args.width is None else args.width
     if args.dropped:
-        found = browse.dropped(args.dataset, args.dropped, _env_file(args), args.pipelines, args.limit, args.where)
+        found = browse.dropped(args.dataset, args.dropped, _env_file(args), args.pipelines, limit, args.where, columns)
         rows = [{"dropped_as": one.rule.reason, "where": one.rule.where, **one.row} for one in found]
-        blocks = [browse.why(one, args.width, columns) for one in found]
+        blocks = [browse.why(one, width) for one in found]
     else:
-        rows = browse.first(root, args.dataset, args.limit, args.where, columns)
-        blocks = [browse.show(row, args.width) for row in rows]
+        rows = browse.first(root, args.dataset, limit, args.where, columns)
+        blocks = [browse.show(row, width) for row in rows]
     if not rows:
         log.info("no such row")
         return

@@ -1,7 +1,5 @@
 """Extractors side by side on pages whose main text is known: how much of it each one finds, how much else, and at what cost."""
 
-import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +8,12 @@ from statistics import fmean
 from textwrap import wrap
 from typing import Any, get_args
 
-import pyarrow as pa
-
 from dolma.core.errors import ConfigError, DataError
 from dolma.extract.page import Extractor
 
 EXTRACTORS: tuple[str, ...] = get_args(Extractor)
+FIELDS = ("id", "url", "text", "gold_text", "html", "file", "warc", "warc_record_id")
+LONGEST_LINE = 256 << 20  # bytes: a page of 64 MB, the most that the reader `warc` takes, each byte of it escaped
 
 
 @dataclass(frozen=True)
@@ -42,31 +40,32 @@ class Score:
 
 
 def known_pages(path: Path) -> list[Known]:
-    """The pages of a JSONL file (plain, .gz or .zst) that have a known text.
+    """The pages of a JSONL file (plain or compressed, as the reader `jsonl` takes it) that have a known text.
 
     A line has `id` (or `url`), `text` (or `gold_text`; lines where it is null or empty are left out), and the page: `html` (a string), `file` (of HTML) or
     `warc` and `warc_record_id`; the two files are looked for beside the JSONL.
 
     Raises:
         ConfigError: there is no such file.
-        DataError: a line has no page, or no line has a known text.
+        DataError: a line is no object of these strings, has no page or names one that is not there; a file is damaged; no line has a known text.
     """
     if not path.is_file():
         raise ConfigError(str(path), "no such file", got="nothing", expected="a JSONL file of pages", mend="name a file of {id, html, text} lines")
     found: list[Known] = []
     wanted: dict[str, dict[str, tuple[str, str]]] = {}
-    for number, row in enumerate(_rows(path), 1):
-        name, text = row.get("id") or row.get("url") or f"line {number}", row.get("text") or row.get("gold_text")
+    for place, row in _rows(path):
+        name, text = row.get("id") or row.get("url") or place, row.get("text") or row.get("gold_text")
         if not text:
             continue
         if row.get("html") is not None:
             found.append(Known(name, row["html"].encode("utf-8", "replace"), None, text))
         elif row.get("file"):
-            found.append(Known(name, (path.parent / row["file"]).read_bytes(), None, text))
+            found.append(Known(name, _beside(path, row["file"], place).read_bytes(), None, text))
         elif row.get("warc") and row.get("warc_record_id"):
+            _beside(path, row["warc"], place)
             wanted.setdefault(row["warc"], {})[row["warc_record_id"].strip("<> ").removeprefix("urn:uuid:")] = (name, text)
         else:
-            raise DataError(f"{path}, line {number}", "no page", got=", ".join(row), expected="html, file, or warc and warc_record_id", mend="add one of them")
+            raise DataError(f"{path}, {place}", "no page", got=", ".join(row), expected="html, file, or warc and warc_record_id", mend="add one of them")
     for archive, records in wanted.items():
         found += _archived(path.parent / archive, records)
     if not found:
@@ -74,14 +73,27 @@ def known_pages(path: Path) -> list[Known]:
     return found
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with pa.input_stream(str(path), compression="detect") as raw, io.BufferedReader(raw) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}, line {number}", "not JSON", got=str(error), expected="one object a line", mend="mend the line") from error
-            yield row
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The object of each line, and the place of the line in the decompressed file."""
+    from dolma.io.jsonl import decoded, lines
+
+    for offset, line in lines(path, str(path), LONGEST_LINE):
+        place = f"byte {offset}"
+        row = decoded(line)
+        if isinstance(row, str):
+            raise DataError(f"{path}, {place}", row, got=repr((line or b"")[:80]), expected="one object a line", mend="mend the line")
+        for name in FIELDS:
+            if not isinstance(row.get(name), str | None):
+                raise DataError(f"{path}, {place}", f"`{name}` is no string", got=repr(row[name])[:80], expected="a string or null", mend="mend the line")
+        yield place, row
+
+
+def _beside(path: Path, name: str, place: str) -> Path:
+    """The file that a line names."""
+    found = path.parent / name
+    if not found.is_file():
+        raise DataError(f"{path}, {place}", f"no file {found}", got="nothing", expected="the page", mend=f"put it beside {path.name}, or take the line out")
+    return found
 
 
 def _archived(path: Path, records: dict[str, tuple[str, str]]) -> list[Known]:

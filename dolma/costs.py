@@ -13,7 +13,7 @@ from dolma.core.manifest import Manifest
 from dolma.engines import cost
 from dolma.stats import entered
 
-BY_DATASET = ("dataset", "rows in", "CPU s", "rows a CPU s", "costliest", "% of CPU")
+BY_DATASET = ("dataset", "rows in", "CPU s", "rows a CPU s", "costliest", "% of CPU", "units measured")
 BY_FAMILY = ("family", "removed", "% of pool", "CPU s", "% of CPU", "reasons")
 
 
@@ -27,6 +27,25 @@ class Family:
     cpu: float | None
     of_cpu: float | None
     reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The families of a dataset whose run measured its CPU seconds, and of how many of its units those seconds are."""
+
+    families: list[Family]
+    units: int
+    of: int
+
+    def rate(self, documents: int) -> float:
+        """Documents a CPU second, where `documents` are those of all units: one that was not measured is taken for a mean one."""
+        cpu = sum(family.cpu or 0.0 for family in self.families)
+        return documents * self.units / self.of / cpu
+
+    @property
+    def share(self) -> str:
+        """Such as `3 of 4`."""
+        return f"{self.units:,} of {self.of:,}"
 
 
 def families(root: Path, manifest: Manifest) -> list[Family]:
@@ -62,18 +81,27 @@ def _plain(label: str, labels: list[str]) -> str:
     return name if place.isdigit() and sum(other.partition(":")[2] == name for other in labels) == 1 else label
 
 
-def measured(root: Path, known: dict[str, Manifest]) -> dict[str, list[Family]]:
-    """The families of each dataset whose run measured its CPU seconds."""
-    found = {name: families(root, manifest) for name, manifest in known.items() if manifest.format in ("parquet", "mds")}
-    return {name: rows for name, rows in found.items() if any(family.cpu for family in rows)}
+def measured(root: Path, known: dict[str, Manifest]) -> dict[str, Cost]:
+    """What each dataset cost whose run measured its CPU seconds."""
+    found = {name: _cost(root, manifest) for name, manifest in known.items() if manifest.format in ("parquet", "mds")}
+    return {name: cost for name, cost in found.items() if cost}
 
 
-def by_dataset(known: dict[str, Manifest], found: dict[str, list[Family]]) -> list[list[object]]:
-    """A line a dataset with the columns BY_DATASET: its costliest family comes with its share in %."""
+def _cost(root: Path, manifest: Manifest) -> Cost | None:
+    """What a dataset cost; None where no CPU second was measured."""
+    found, line = families(root, manifest), cost.read(root / manifest.dataset, manifest.fingerprint)
+    if not line or not any(family.cpu for family in found):
+        return None
+    return Cost(found, len(line["measured"]), line["units"])
+
+
+def by_dataset(known: dict[str, Manifest], found: dict[str, Cost]) -> list[list[object]]:
+    """A line a dataset with the columns BY_DATASET: its costliest family comes with its share in %; CPU seconds are those of the units measured."""
     rows: list[list[object]] = []
-    for name, parts in found.items():
-        cpu, most = sum(part.cpu or 0.0 for part in parts), max(parts, key=lambda part: part.cpu or 0.0)
-        rows.append([name, entered(known[name]), cpu, entered(known[name]) / cpu, most.name, most.of_cpu])
+    for name, spent in found.items():
+        cpu, most = sum(part.cpu or 0.0 for part in spent.families), max(spent.families, key=lambda part: part.cpu or 0.0)
+        documents = entered(known[name])
+        rows.append([name, documents, cpu, spent.rate(documents), most.name, most.of_cpu, spent.share])
     return rows
 
 
@@ -92,6 +120,7 @@ def text(root: Path, manifest: Manifest) -> str:
     cpu = [family.cpu for family in found if family.cpu is not None]
     total = ["sum", sum(f.removed for f in found), sum(f.of_pool for f in found), sum(cpu) if cpu else None, 100.0 if cpu else None, ""]
     head = f"{manifest.dataset}: {documents:,} documents in, {manifest.rows:,} rows out"
-    if sum(cpu) and documents:
-        head += f", {sum(cpu):,.2f} CPU s, {documents / sum(cpu):,.0f} documents a CPU second"
+    if documents and (spent := _cost(root, manifest)):
+        part = "" if spent.units == spent.of else f" in the {spent.share} units that were measured"
+        head += f", {sum(cpu):,.2f} CPU s{part}, {spent.rate(documents):,.0f} documents a CPU second"
     return f"{head}\n{table(BY_FAMILY, [*by_family(found), total], width=400)}"

@@ -111,7 +111,10 @@ def test_why_begins_with_the_rule_and_what_it_looked_at(place: Path) -> None:
     assert lines[1:3] == [f"n_chars: {one.row['n_chars']}", f"id: {one.row['id']}"]
     assert lines[-1] == f"text: {one.row['text'][:12]}... ({one.row['n_chars']} characters)"
     assert {line.partition(":")[0] for line in lines[1:]} == set(one.row)
-    assert browse.why(one, 0, ["letter"]).splitlines()[1:] == [f"letter: {one.row['letter']}"]
+    (some,) = browse.dropped("pool/short", "long", place / "env.yaml", place / "pipelines", 1, columns=["letter"])
+    assert browse.why(some, 0).splitlines()[1:] == [f"letter: {one.row['letter']}"]
+    with pytest.raises(ConfigError, match="no column nosuch"):
+        browse.dropped("pool/short", "long", place / "env.yaml", place / "pipelines", 1, columns=["letter", "nosuch"])
 
 
 def test_bytes_are_shown_and_written_as_text() -> None:

@@ -11,6 +11,7 @@ from dolma import cli, doctor
 from dolma.core.errors import ConfigError, DataError, EnvironmentFault, Partial
 from tests.built import build
 from tests.engines.flow import write_env, write_raw, write_recipes
+from tests.messages import parts
 
 PROJECT = Path(__file__).parents[1]
 
@@ -80,9 +81,25 @@ def test_inspect_prints_dropped_documents_with_their_rule(flow: list[str], capsy
     assert cli.main(["inspect", "pool/short", "--dropped", "long", "-n", "3", "--format", "json", *flow]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == 3 and {(row["dropped_as"], row["where"]) for row in rows} == {("long", "n_chars < 40")} and all(row["n_chars"] >= 40 for row in rows)
-    assert cli.main(["inspect", "pool/short", "--quarantined", "--where", "true", *flow]) == 2
+    assert cli.main(["inspect", "pool/short", "--dropped", "long", "--columns", "letter,id", "--format", "json", *flow]) == 0
+    assert {tuple(json.loads(line)) for line in capsys.readouterr().out.splitlines()} == {("dropped_as", "where", "letter", "id")}
+    assert cli.main(["inspect", "pool/short", "--dropped", "long", "--columns", "nosuch", *flow]) == 2
+    assert "no column nosuch" in parts(capsys.readouterr().err)["what"]
     assert cli.main(["inspect", "pool/short", "--dropped", "short", *flow]) == 2
     assert "expected long" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--where", "true"], ["--columns", "id"], ["-n", "1"], ["--format", "json"], ["--full"], ["--width", "9"]])
+def test_options_of_rows_are_not_of_the_quarantine(flow: list[str], capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    assert cli.main(["inspect", "pool/short", "--quarantined", *options, *flow]) == 2
+    assert parts(capsys.readouterr().err)["where"] == "inspect"
+
+
+@pytest.mark.parametrize("options", [["pool/short", "--save"], ["pool/short", "--limit", "0"], ["--save", "--limit", "1"]])
+def test_options_of_what_if_are_refused_without_it(flow: list[str], capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    assert cli.main(["stats", *options, *flow]) == 2
+    said = parts(capsys.readouterr().err)
+    assert "without --what-if has no effect" in said["what"] and all(one in said["got"] for one in options if one.startswith("--"))
 
 
 def test_stats_of_a_dataset_and_of_another_threshold(flow: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from dolma import cli, compare
 from dolma.core.errors import ConfigError, DataError
 from dolma.gather.warc import Capture, info, response
+from tests.messages import parts
 
 TEXT = "The main text of this page has quite a few words, and it is a paragraph like those of any article."
 PAGE = f"<html><body><nav><a href=/>Home of menus</a></nav><main><article><p>{TEXT}</p></article></main><footer>Imprint and terms</footer></body></html>"
@@ -86,6 +88,33 @@ def test_files_without_what_is_needed_are_refused(tmp_path: Path, rows: list[dic
     (tmp_path / "bad.jsonl").write_text("{")
     with pytest.raises(DataError, match="not JSON"):
         compare.known_pages(tmp_path / "bad.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ({"text": "b", "file": "gone.html"}, "gone.html"),
+        ({"text": "b", "warc": "gone.warc.gz", "warc_record_id": "x"}, "gone.warc.gz"),
+        ({"text": "b", "html": ["<p>"]}, "`html` is no string"),
+        (["a", "b"], "not a JSON object"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(tmp_path: Path, line: dict[str, object], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "pages.jsonl.gz", first := {"id": "a", "html": PAGE, "text": TEXT}, line)
+    assert cli.main(["compare", str(path)]) == 3
+    said = parts(capsys.readouterr().err)
+    assert said["where"] == f"{path}, byte {len(json.dumps(first)) + 1}" and what in said["what"]
+
+
+@pytest.mark.parametrize("name", ["pages.jsonl.gz", "pages.jsonl.zst"])
+def test_pages_that_are_cut_short_are_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pa.output_stream(str(tmp_path / name), compression="detect") as out:
+        out.write(b"".join(json.dumps({"id": str(n), "html": PAGE, "text": f"{TEXT} {n}"}).encode() + b"\n" for n in range(100)))
+    content = (tmp_path / name).read_bytes()
+    assert len(compare.known_pages(tmp_path / name)) == 100
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    assert cli.main(["compare", str(tmp_path / name)]) == 3
+    assert "cut short or damaged" in parts(capsys.readouterr().err)["what"]
 
 
 @pytest.mark.kit

@@ -1,5 +1,7 @@
 """Families of rules: every document that was removed and every second is in one of them."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,6 +59,22 @@ def test_costs_are_of_datasets_that_were_measured(flow: Path, root: Path) -> Non
         cpu = sum(family.cpu or 0 for family in costs.families(flow, known[str(row[0])]))
         assert row[1:4] == [stats.entered(known[str(row[0])]), cpu, stats.entered(known[str(row[0])]) / cpu]
     assert costs.measured(root, stats.datasets(root)) == {}
+
+
+def test_a_rate_is_of_the_units_that_were_measured(flow: Path, tmp_path: Path) -> None:
+    name = "source/read"
+    shutil.copytree(flow / name, tmp_path / name)
+    known = {name: manifests.load(tmp_path / name)}
+    whole = costs.by_dataset(known, costs.measured(tmp_path, known))[0]
+    log = tmp_path / name / "run.jsonl"
+    line = json.loads(log.read_text())
+    assert whole[6] == "2 of 2" and "units" not in costs.text(tmp_path, known[name])
+    cpu = sum(line["measured"].pop("map/00001")["cpu"].values())
+    log.write_text(json.dumps(line) + "\n")
+    part = costs.by_dataset(known, costs.measured(tmp_path, known))[0]
+    assert part[1] == whole[1] and part[2] == pytest.approx(whole[2] - cpu) and part[6] == "1 of 2"
+    assert part[3] == pytest.approx(stats.entered(known[name]) / 2 / part[2])
+    assert f"in the 1 of 2 units that were measured, {part[3]:,.0f} documents a CPU second" in costs.text(tmp_path, known[name])
 
 
 def test_families_without_a_log_say_that_nothing_was_measured(root: Path) -> None:

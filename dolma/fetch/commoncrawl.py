@@ -23,9 +23,10 @@ from dolma.core.config import Strict
 from dolma.core.errors import ConfigError, EnvironmentFault, Partial
 from dolma.core.files import disk_errors, lock, safe_join, write_atomic
 from dolma.core.log import logger
-from dolma.fetch.http import SCHEMES, Download, Gone, Patience, Stopped, shown
+from dolma.fetch.http import SCHEMES, Download, Gone, Patience, Stopped
 from dolma.fetch.part import State
 from dolma.fetch.progress import Transfers
+from dolma.io.raw import redacted
 
 log = logger(__name__)
 BASE = "https://data.commoncrawl.org/"
@@ -93,10 +94,14 @@ def choose(names: Sequence[str], limit: int, spread: int | None) -> list[str]:
 
 
 def _base(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in SCHEMES and parts.hostname and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:  # half a bracket, or a port that is no number
+        usable = False
+    if not usable:
         mend = "a base ends where `crawl-data/` begins; keys in a query are not supported"
-        raise ConfigError("--base", "not an address of archives", got=shown(text), expected="http(s)://host/path", mend=mend)
+        raise ConfigError("--base", "not an address of archives", got=redacted(text), expected="http(s)://host/path", mend=mend)
     return text.rstrip("/") + "/"
 
 
@@ -128,7 +133,7 @@ class _Run:
                 got = f"{error}; it begins with {file.read(16)!r}"
             path.unlink()
             mend = "look at that address in a browser: a proxy or another site may answer in its place"
-            raise EnvironmentFault(shown(url), "is no path list", got=got, expected="gzip of lines like crawl-data/.../name.gz", mend=mend) from error
+            raise EnvironmentFault(redacted(url), "is no path list", got=got, expected="gzip of lines like crawl-data/.../name.gz", mend=mend) from error
         if state:
             self._note(path.name, url, state)
         return names
@@ -143,8 +148,10 @@ class _Run:
                     self.folder.rmdir()
                 near = get_close_matches(self.crawl, known, n=3)
                 mend = f"did you mean {' or '.join(near)}?" if near else "index.commoncrawl.org lists the crawls"
-                return ConfigError("--crawl", f"no crawl {self.crawl} at {shown(self.base)}", got=f"HTTP {gone.status}", expected=shown(url), mend=mend)
-        return EnvironmentFault(shown(url), "cannot be fetched", got=gone, expected="the crawl's path list", mend="mend the network, or wait; then run again")
+                return ConfigError("--crawl", f"no crawl {self.crawl} at {redacted(self.base)}", got=f"HTTP {gone.status}", expected=redacted(url), mend=mend)
+        return EnvironmentFault(
+            redacted(url), "cannot be fetched", got=gone, expected="the crawl's path list", mend="mend the network, or wait; then run again"
+        )
 
     def _crawls(self) -> list[str]:
         """Names of the crawls that the server lists; none where it has no such list."""
@@ -218,7 +225,7 @@ class _Run:
         saw = [f"{name}: {gone}" for name, gone in list(failed.items())[:SHOWN]]
         got = "; ".join([*saw, *([f"and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else [])])
         if len(failed) == chosen and all(gone.network for gone in failed.values()):
-            return EnvironmentFault(shown(self.base), "cannot be reached", got=got, expected=f"{chosen} files", mend="mend the network; what came is kept")
+            return EnvironmentFault(redacted(self.base), "cannot be reached", got=got, expected=f"{chosen} files", mend="mend the network; what came is kept")
         mend = "the same command goes on where each of them stopped; a file that the server does not have never comes: take a smaller --limit"
         return Partial(str(self.folder), f"{len(failed)} of {chosen} files failed", got=got, expected="all", mend=mend)
 
@@ -230,7 +237,7 @@ class _Run:
         """Say on the disk that a file is finished."""
         size = (self.folder / name).stat().st_size
         checked = [*(["length"] if state.length is not None else []), *sorted(state.sums)]
-        made = self.record[name] = Record(name=name, url=shown(url), bytes=size, etag=state.etag, checked=checked)
+        made = self.record[name] = Record(name=name, url=redacted(url), bytes=size, etag=state.etag, checked=checked)
         with open(self.folder / RECORD, "a") as file:
             file.write(made.model_dump_json() + "\n")
             file.flush()

@@ -76,12 +76,6 @@ def _opener() -> web.OpenerDirector:
     return made
 
 
-def shown(url: str) -> str:
-    """A URL as it may be printed: without user, password, query and fragment, which may hold a key."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 class Download:
     """One file and how far it is; `run` may be called in a thread, the counts read from another."""
 
@@ -170,6 +164,8 @@ class Download:
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise Gone(f"its certificate is not trusted: {reason.verify_message}") from error
             raise _Failed(_words(reason)) from error
+        except ValueError as error:
+            raise Gone(f"a redirect to what is no address: {error}") from error
 
     def _receive(self, reply: HTTPResponse, state: State) -> None:
         """Append the body; a cut one is noticed here, since http.client ends in silence."""

@@ -245,10 +245,11 @@ SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|ACCESS_KEY|API_KEY
 
 
 def redacted(text: str) -> str:
-    """`text` without user names, passwords and queries of URLs, and without the values of variables that look secret."""
+    """`text` without user names, passwords, queries and fragments of URLs, and without the values of variables that look secret."""
     for name, value in os.environ.items():
         if SECRET.search(name) and len(value) >= 8:
             text = text.replace(value, f"${name}")
-    text = re.sub(r"(?<=://)[^/\s@'\"]*:[^/\s@'\"]*@", "", text)
-    text = re.sub(r"(?<=https://)[^/\s@'\"]*@|(?<=http://)[^/\s@'\"]*@", "", text)
+    text = re.sub(r"(?<=://)[^/\s]*:[^/\s]*@", "", text)  # up to the last @: a password may hold one, and a quote
+    text = re.sub(r"(?<=https://)[^/\s]*@|(?<=http://)[^/\s]*@", "", text)
+    text = re.sub(r"(https?://[^\s?#'\"]*)#[^\s'\"]*", r"\1#...", text)  # a key of S3 may hold #
     return re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1?...", text)

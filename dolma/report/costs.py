@@ -14,7 +14,7 @@ def costs(figures: Figures) -> str:
     if not figures.costs:
         return section("costs", "Costs", why, missing("No run has measured its CPU seconds."))
     body = data_table(BY_DATASET, by_dataset(figures.known, figures.costs), mono=("dataset",))
-    for name, families in figures.costs.items():
-        if any(family.removed for family in families):
-            body += details(f"{name} by family", data_table(BY_FAMILY, by_family(families), wide=("reasons",)))
+    for name, spent in figures.costs.items():
+        if any(family.removed for family in spent.families):
+            body += details(f"{name} by family", data_table(BY_FAMILY, by_family(spent.families), wide=("reasons",)))
     return section("costs", "Costs", why, body)

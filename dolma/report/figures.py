@@ -13,7 +13,7 @@ from dolma import browse, stats
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
 from dolma.core.manifest import Manifest
-from dolma.costs import Family, measured
+from dolma.costs import Cost, measured
 from dolma.stats import StageRow, number, read_rows
 
 STAGES = ("pretrain", "midtrain", "longctx", "sft", "dpo", "rlvr")
@@ -64,7 +64,7 @@ class Figures:
     mixes: list[Mix] = field(default_factory=list)
     stages: list[StageFigures] = field(default_factory=list)
     benchmarks: list[dict[str, Any]] = field(default_factory=list)
-    costs: dict[str, list[Family]] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
 
 
 def collect(root: Path, benchmarks: Path | None = None) -> Figures:

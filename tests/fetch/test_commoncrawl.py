@@ -17,13 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma import cli
+from dolma.core import manifest
 from dolma.core.errors import ConfigError, EnvironmentFault, Partial
 from dolma.core.files import lock
 from dolma.fetch import part
 from dolma.fetch.commoncrawl import RECORD, Fetched, choose, fetch
 from dolma.fetch.http import Download, Patience
 from dolma.fetch.progress import Transfers
+from dolma.gather.warc import Capture, info, response
 from tests.fetch.server import Behaviour, Server, content, cut, stall, status, whole, wrong
+from tests.flow.mini import PIPELINES, write_env
 
 CRAWL = "CC-MAIN-2024-51"
 LIST = f"crawl-data/{CRAWL}/warc.paths.gz"
@@ -207,7 +210,20 @@ def test_a_server_that_goes_away_is_the_environment_until_something_came(crawl: 
         run(crawl, tmp_path, 2)
 
 
-@pytest.mark.parametrize("base", ["file:///tmp/", "ftp://host/", "/tmp", "", "http://", "https://host/?token=secret", "https://me:secret@host/#x"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        "file:///tmp/",
+        "ftp://host/",
+        "/tmp",
+        "",
+        "http://",
+        "https://host/?token=secret",
+        "https://me:secret@host/#x",
+        "http://me:secret@[x",
+        "http://host:port",
+    ],
+)
 def test_a_base_that_cannot_be_read(tmp_path: Path, base: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         fetch(CRAWL, "warc", 1, tmp_path, base=base)
@@ -337,6 +353,25 @@ def test_the_live_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert progress.line().endswith("eta 18:19:48")
     progress.finished()
     assert progress.stream.getvalue().startswith("\r\x1b[Kcrawl warc 2/4")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_is_fetched_is_what_the_web_recipe_reads(crawl: Server, tmp_path: Path) -> None:
+    def archive(*numbers: int) -> bytes:
+        pages = [b"<html><body><main><p>The paragraph of page %d, with some words.</p></main></body></html>" % number for number in numbers]
+        captures = [Capture(f"https://docs.example.org/{number}.html", page) for number, page in zip(numbers, pages, strict=True)]
+        return b"".join([info("a"), *(response(capture, 1) for capture in captures)])
+
+    crawl.files |= {path(number): archive(2 * number, 2 * number + 1) for number in range(3)}
+    options = ["--env", str(write_env(tmp_path, "env")), "--pipelines", str(PIPELINES)]
+    (tmp_path / "raw/web").mkdir(parents=True)
+    (tmp_path / "raw/web/crawl-A-00000.warc.gz").write_bytes(archive(99))
+    (tmp_path / "raw/web/edge_case.warc.gz").write_bytes(b"broken")
+    argv = ["fetch", "commoncrawl", "--crawl", CRAWL, "--limit", "2", "--base", crawl.url, *options]
+    assert cli.main(argv) == 0 and cli.main(["run", "source/web/extract", *options]) == 0
+    rows = manifest.read(tmp_path / "env/source/web/extract").to_pylist()
+    fetched = [f"web/{CRAWL}/{name(number)}" for number in range(2)]
+    assert sorted(row["file"] for row in rows) == sorted([*fetched, *fetched, "web/crawl-A-00000.warc.gz"])
+    assert {row["text"] for row in rows} == {f"The paragraph of page {number}, with some words." for number in (0, 1, 2, 3, 99)}
 
 
 def test_a_fetched_archive_is_read(crawl: Server, tmp_path: Path, kit: Path) -> None:

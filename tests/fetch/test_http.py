@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dolma.fetch.http import Download, Gone, Patience, Stopped, _Redirects, shown
+from dolma.fetch.http import Download, Gone, Patience, Stopped, _Redirects
 from tests.fetch.server import (
     Behaviour,
     Handler,
@@ -229,7 +229,7 @@ def test_nobody_there(server: Server, tmp_path: Path) -> None:
     assert caught.value.network and caught.value.status is None
 
 
-@pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,x", "gopher://127.0.0.1/"])
+@pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,x", "gopher://127.0.0.1/", "http://[x"])
 def test_a_redirect_to_another_scheme_is_refused(server: Server, tmp_path: Path, to: str) -> None:
     assert "redirect" in given_up(download(server, tmp_path, status(302, Location=to)))
     assert len(server.requests) == 1 and not any(tmp_path.iterdir())
@@ -259,10 +259,6 @@ def test_a_redirect_is_followed_and_takes_no_password_along(server: Server, tmp_
 
 def test_a_circle_of_redirects_ends(server: Server, tmp_path: Path) -> None:
     assert "redirect" in given_up(download(server, tmp_path, *[status(302, Location=server.url + NAME)] * 30))
-
-
-def test_what_is_printed_holds_no_key() -> None:
-    assert shown("https://me:secret@host:8080/a/b.gz?X-Amz-Signature=secret#secret") == "https://host:8080/a/b.gz"
 
 
 def test_a_chunked_body_has_an_end_to_check(server: Server, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_an_input_that_matches_no_file(own: Path, capsys: pytest.CaptureFixture[
     shutil.move(own / "raw/web", own / "raw/wed")
     assert dolma("run", WEB, env=write_env(own, "env")) == 3
     said = parts(capsys.readouterr().err)
-    assert said["where"] == WEB and str(own / "raw/web/crawl-*.warc.gz") in said["what"]
+    assert said["where"] == WEB and str(own / "raw/web/**/[Cc]*.warc.gz") in said["what"]
     assert (said["got"], said["expected"]) == ("0 files", "at least 1") and "wed/crawl-A-0000" in said["mend"]
     assert not manifest.exists(own / "env" / WEB)
 

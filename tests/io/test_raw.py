@@ -177,6 +177,7 @@ SECRETS = [
     "https://hunter2secret@example.org/x",
     "https://example.org/x?sig=hunter2secret",
     "s3://key:hunter2secret@bucket/x",
+    "https://me:hunter2@'hunter2@hunter2@example.org:8080/x",
 ]
 
 
@@ -208,6 +209,11 @@ def test_a_secret_of_the_environment_is_not_printed(web: Web, monkeypatch: pytes
 def test_no_password_survives(text: str, password: str, scheme: str) -> None:
     assert password not in raw.redacted(f"{text} {scheme}://user:{password}@host/path {text}")
     assert password not in raw.redacted(f"{text} {scheme}://host/path?key={password}&x=1 {text}")
+
+
+def test_a_url_is_printed_without_its_keys_and_with_its_place() -> None:
+    assert raw.redacted("https://me:secret@host:8080/a/b.gz?X-Amz-Signature=secret#secret") == "https://host:8080/a/b.gz?..."
+    assert raw.redacted("see https://host/a#secret, s3://bucket/a#1.gz, abfs://box@host/a") == "see https://host/a#... s3://bucket/a#1.gz, abfs://box@host/a"
 
 
 def test_a_missing_package_and_an_unknown_scheme_say_what_to_do() -> None:
