@@ -20,6 +20,7 @@ from dolma.core.files import version
 from dolma.core.schema import ERROR, append, keys
 from dolma.core.step import reader
 from dolma.io import members
+from dolma.io.coding import decoded
 from dolma.io.members import Archive, Member
 
 Row = dict[str, Any]
@@ -56,12 +57,13 @@ TEXT_SCHEMA = pa.schema([*TEXT_COLUMNS.items(), (ERROR, pa.string())])
 BATCH_ROWS, BATCH_BYTES = 512, 32 << 20  # a batch ends at either: pages of 70 kB fill it at the bytes
 
 
-@reader(out=COLUMNS, splittable=True, version=2, packages=("fastwarc",))
+@reader(out=COLUMNS, splittable=True, version=3, packages=("fastwarc",))
 def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20, begin: int = 0, end: int | None = None) -> Iterator[pa.RecordBatch]:
     """One row for every record of a WARC file (gzip, zstd or plain); `keep` decides which are pages.
 
     `record` is the WARC type (response, revisit, request, ...), `status` and `content_type` are the HTTP status and type of a response (NULL for the
-    others), `charset` what its header says. `content` is the body of a response with status 200, chunks joined and decompressed; empty for all others.
+    others), `charset` what its header says. The type is in lower case, since media types are compared so (RFC 9110 8.3.1), and the first of a list such as
+    `text/html, text/html`. `content` is the body of a response with status 200, chunks joined and decompressed (see `coding.decoded`); empty for all others.
     `offset` is the byte in the file where the member (or the plain record) begins. Records that cannot be read get `_error`; so do those whose bytes are
     not those of their WARC-Block-Digest, where the archive has no checksum of its own (plain, or zstd without).
 
@@ -270,18 +272,34 @@ def _http(record: Any, kind: str, block: bytes, cap: int) -> Row:
     """Status, type, charset and body of an HTTP response; nothing of other records."""
     if kind != "response" or not record.is_http:
         return {}
+    from fastwarc.warc import WarcRecord
+
+    response = WarcRecord()  # one of its own: an error in it leaves the archive's iterator without a reader
+    response.is_http = True
+    response.set_bytes_content(block)
     try:
-        record.set_bytes_content(block)
-        record.parse_http(auto_decode="all")
-        headers = record.http_headers
-        status = headers.status_code if headers else None
-        if status is None or not 0 <= status < 1000:
-            return {ERROR: "HTTP response without a status"}
-        body = record.reader.read(cap + 1) if status == 200 else b""
+        response.parse_http(auto_decode="none")
     except (OSError, ValueError) as error:
-        return {ERROR: f"unreadable HTTP body: {str(error)[:200]}"}
-    made = {"status": status, "content_type": record.http_content_type or None, "charset": record.http_charset}
+        return {ERROR: f"unreadable HTTP header: {str(error)[:200]}"}
+    headers = response.http_headers
+    status = headers.status_code if headers else None
+    if status is None or not 0 <= status < 1000:
+        return {ERROR: "HTTP response without a status"}
+    made = {"status": status, "content_type": _first(response.http_content_type).lower() or None, "charset": _first(response.http_charset).strip("'\"") or None}
+    if status != 200:
+        return made
+    codings = (*headers.get_multiple("Content-Encoding"), *headers.get_multiple("Transfer-Encoding"))
+    body = response.reader.read()
+    try:
+        body = decoded(body, codings, cap) if codings else body
+    except ValueError as error:
+        return made | {ERROR: f"unreadable HTTP body: {str(error)[:200]}"}
     return made | ({ERROR: f"body of more than {cap} bytes"} if len(body) > cap else {"content": body})
+
+
+def _first(value: str | None) -> str:
+    """The first of a list such as `text/html, text/html`, without its parameters."""
+    return next((one for part in (value or "").split(",") if (one := part.split(";")[0].strip())), "")
 
 
 def _text(record: Any, kind: str, block: bytes, cap: int) -> Row:
