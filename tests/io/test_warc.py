@@ -117,6 +117,24 @@ def test_damaged_member_costs_its_own_record_only(tmp_path: Path, pieces: list[b
         assert rows["offset"][2].as_py() == start and rows["content"][2].as_py() == b""
 
 
+MANY = [record("response", response(b"<p>page %d</p>" % k * (20 + k % 7)), k=k) for k in range(1000)]
+
+
+@pytest.mark.parametrize("pack", [ZSTD.compress, gzip.compress, lambda content: gzip.compress(content, 0)], ids=["zstd", "gzip", "stored gzip"])
+@pytest.mark.parametrize("place", [0.0005, 0.3, 0.999])
+@pytest.mark.parametrize("count", [2, 1000])
+def test_damage_in_a_member_of_several_records_is_an_error(tmp_path: Path, pack: Callable[[bytes], bytes], place: float, count: int) -> None:
+    content = bytearray(pack(b"".join(MANY[:count])))
+    at = max(int(len(content) * place), 20)
+    content[at : at + 4] = bytes(byte ^ 0x55 for byte in content[at : at + 4])
+    for before, behind in ((b"", b""), (content, b""), (b"", pack(b"".join(MANY[:9])))):
+        with pytest.raises(DataError) as caught:
+            read(tmp_path / "x", before + content + behind)
+        assert caught.value.code == 3 and caught.value.where == "web/x.warc.gz at byte 0" and caught.value.mend
+    with pytest.raises(DataError, match="begin no"):  # the same where the mark of a member is damaged
+        read(tmp_path / "x", pack(b"".join(MANY[:3])) + b"\0" + pack(b"".join(MANY[3:6]))[1:])
+
+
 @PACKED
 def test_bytes_between_members_are_one_quarantined_row(tmp_path: Path, pieces: list[bytes], pack: object) -> None:
     rows = read(tmp_path / "x", pieces[0] + b"noise \x1f\x8b\x08 \x28\xb5\x2f\xfd noise" * 9 + pieces[2])
@@ -245,8 +263,10 @@ def test_zstd_dictionary_and_frames_that_hold_no_data(tmp_path: Path, stored: by
     assert rows["offset"].to_pylist() == [len(stored) + 8 + 15 * (k + 1) + sum(map(len, TRAINED[:k])) for k in range(7)]
 
 
-def test_zstd_frames_without_their_dictionary_are_quarantined(tmp_path: Path) -> None:
-    assert read(tmp_path / "x", b"".join(TRAINED))["_error"].null_count == 0
+def test_zstd_frames_without_their_dictionary(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="byte 0: damage"):  # none can be read, and so nothing says that each holds one record
+        read(tmp_path / "x", b"".join(TRAINED))
+    assert [row["_error"] is None for row in read(tmp_path / "x", FRAMES[0] + TRAINED[1] + FRAMES[2]).to_pylist()] == [True, False, True]
     two = skippable(DICTIONARY.as_bytes()) + TRAINED[2] + TRAINED[3]
     assert read(tmp_path / "x", FRAMES[1] + two)["id"].to_pylist() == ["id-1", "id-2", "id-3"]  # two archives, one after the other
 
