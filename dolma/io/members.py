@@ -99,6 +99,10 @@ class Archive:
         """The next place after damage where a member with a WARC record begins, or the end of the file."""
         return self.total
 
+    def noted(self, member: Member) -> int:
+        """How many bytes a damaged member held, as its writer noted; no number of bytes where nothing says."""
+        return -1
+
     def pass_by(self, offset: int) -> int:
         """Where the chain goes on after what is at `offset`, without its rows."""
         if not self.begins(offset):
@@ -172,6 +176,9 @@ class Gzip(Archive):
                     return out
 
         return Member(offset, inflated, offset)
+
+    def noted(self, member: Member) -> int:
+        return int.from_bytes(self.peek(self.resume(member.offset) - 4, 4), "little")  # source: RFC 1952 2.3.1, ISIZE
 
     def resume(self, offset: int) -> int:
         return self._scan(offset, GZIP, self._holds_record)
@@ -321,6 +328,13 @@ class Zstd(Archive):
                 member.ended = True
                 return b""
             self._go_on(member, ahead, self._end(ahead))
+
+    def noted(self, member: Member) -> int:
+        try:
+            size = self.lib.get_frame_parameters(self.peek(member.offset, ZSTD_HEADER)).content_size
+        except self.lib.ZstdError:
+            return -1
+        return size if member.at == member.offset else -1
 
     def after(self, member: Member) -> int:
         return self.pass_by(member.at) if member.damage else member.stop

@@ -2,10 +2,12 @@
 
 fastwarc parses the records; `members` opens the compressed members, one at a time, because fastwarc ends in silence where an archive is cut short
 (measured: every cut of a gzip archive, from one byte to half the file, gave fewer or shorter records and no error). So a damaged member costs its own
-records only, each row has the offset of its member, and an archive that ends too early is an error. The only file that imports fastwarc.
+record only (where members hold several it is an error: nobody can count what is lost), each row has the offset of its member, and an archive that ends
+too early is an error. The only file that imports fastwarc.
 """
 
 import hashlib
+import re
 import sys
 from base64 import b32encode
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from dolma.core.files import version
 from dolma.core.schema import ERROR, append, keys
 from dolma.core.step import reader
 from dolma.io import members
+from dolma.io.coding import decoded
 from dolma.io.members import Archive, Member
 
 Row = dict[str, Any]
@@ -53,15 +56,17 @@ TEXT_COLUMNS = {
 SCHEMA = pa.schema([*COLUMNS.items(), (ERROR, pa.string())])
 TEXT_SCHEMA = pa.schema([*TEXT_COLUMNS.items(), (ERROR, pa.string())])
 
+RECORD_END = b"\r\n\r\n"  # source: WARC 1.1, 4
 BATCH_ROWS, BATCH_BYTES = 512, 32 << 20  # a batch ends at either: pages of 70 kB fill it at the bytes
 
 
-@reader(out=COLUMNS, splittable=True, version=2, packages=("fastwarc",))
+@reader(out=COLUMNS, splittable=True, version=3, packages=("fastwarc",))
 def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20, begin: int = 0, end: int | None = None) -> Iterator[pa.RecordBatch]:
     """One row for every record of a WARC file (gzip, zstd or plain); `keep` decides which are pages.
 
     `record` is the WARC type (response, revisit, request, ...), `status` and `content_type` are the HTTP status and type of a response (NULL for the
-    others), `charset` what its header says. `content` is the body of a response with status 200, chunks joined and decompressed; empty for all others.
+    others), `charset` what its header says. The type is in lower case, since media types are compared so (RFC 9110 8.3.1), and the first of a list such as
+    `text/html, text/html`. `content` is the body of a response with status 200, chunks joined and decompressed (see `coding.decoded`); empty for all others.
     `offset` is the byte in the file where the member (or the plain record) begins. Records that cannot be read get `_error`; so do those whose bytes are
     not those of their WARC-Block-Digest, where the archive has no checksum of its own (plain, or zstd without).
 
@@ -69,7 +74,7 @@ def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20
         source: value of the column `source`.
         max_bytes: a record or a decompressed body of more bytes is not held in memory: it gets `_error`.
     Raises:
-        DataError: the archive ends inside a record, or is no WARC.
+        DataError: the archive ends inside a record, is no WARC, or is damaged where a member can hold several records.
     """
     yield from _batches(_rows(_Place(file, source, max_bytes, _http), Path(path), begin, end), SCHEMA, "content")
 
@@ -85,7 +90,7 @@ def wet(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20,
         source: value of the column `source`.
         max_bytes: a record of more bytes is not held in memory: it gets `_error`.
     Raises:
-        DataError: the archive ends inside a record, or is no WARC.
+        DataError: the archive ends inside a record, is no WARC, or is damaged where a member can hold several records.
     """
     for batch in _batches(_rows(_Place(file, source, max_bytes, _text), Path(path), begin, end), TEXT_SCHEMA, "text"):
         yield append(batch, {"key": keys(batch.column("id"))})
@@ -129,8 +134,11 @@ def _rows(place: _Place, path: Path, begin: int, end: int | None) -> Iterator[Ro
         offset = archive.first(begin, _border(path, begin) if archive.name == "gzip" else 0) if begin else 0
         while offset < archive.total and (offset < end or archive.continues(offset)):
             if not archive.begins(offset):
-                yield place.failed(offset, f"bytes that begin no {archive.name} member")
-                offset = archive.resume(offset)
+                reason, ahead = f"bytes that begin no {archive.name} member", archive.resume(offset)
+                if not _ones_around(archive, offset, ahead):
+                    raise _lost(archive, offset, reason)
+                yield place.failed(offset, reason)
+                offset = ahead
                 continue
             member = archive.member(offset)
             yield from _member_rows(archive, member, place)
@@ -174,11 +182,10 @@ def _member_rows(archive: Archive, member: Member, place: _Place, begin: int = 0
         except (OSError, ValueError) as error:
             member.close()
             if member.damage:
-                held = None
                 break
             if not member.plain and not member.ended:
                 raise archive.cut(member.offset) from error
-            if member.plain or _hides_records(archive.member(member.offset), last):
+            if member.plain or _header_follows(archive.member(member.offset), last):
                 raise DataError(
                     f"{place.file} at byte {member.offset}",
                     f"record {found + 1} of this stream cannot be read, and so those after it cannot be found",
@@ -191,6 +198,8 @@ def _member_rows(archive: Archive, member: Member, place: _Place, begin: int = 0
         if record is None:
             break
         found, last = found + 1, record.stream_pos
+        if member.damage:
+            break
         if held:
             yield held
         held = None
@@ -202,19 +211,75 @@ def _member_rows(archive: Archive, member: Member, place: _Place, begin: int = 0
         if held is None:
             break
     member.close()
+    if member.damage and (found > 1 or not _one_record(archive, member)):
+        raise _lost(archive, member.offset, member.damage)
     if member.damage is None and member.ended and (held or (not found and member.position)):
         yield held or place.failed(member.offset, "no WARC record in this member")
 
 
-def _hides_records(member: Member, last: int) -> bool:
-    """Whether a record header follows somewhere in a member after that of the record that begins at its byte `last`."""
-    tail = b""
-    while block := member.read():
-        block = tail + block
-        if b"\r\n\r\nWARC/" in block[max(0, last - member.position + len(block)) :]:
+def _one_record(archive: Archive, member: Member) -> bool:
+    """Whether a damaged member held one record: by the size that its writer noted, else by what the members around it hold."""
+    end, more = _extent(archive.member(member.offset))
+    if more or (end and archive.noted(member) in (end, end + len(RECORD_END))):
+        return not more
+    return _ones_around(archive, member.offset, archive.after(member))
+
+
+def _ones_around(archive: Archive, offset: int, ahead: int) -> bool:
+    """Whether the archive's first member and that after a damaged place [offset, ahead) hold one record each: a writer packs all in one way."""
+    other = members.opened(archive.raw, archive.file)  # it may load a dictionary that is not the one in use at `offset`
+    seen = [_holds_one(other, 0, offset), _holds_one(other, ahead, archive.total)]
+    return True in seen and False not in seen
+
+
+def _holds_one(archive: Archive, at: int, end: int) -> bool | None:
+    """Whether the first whole member with a record in [at, end) holds one only; None if there is none."""
+    while at < end:
+        if archive.begins(at):
+            member = archive.member(at)
+            length, more = _extent(member)
+            member.close()
+            if length and member.ended:
+                return not more
+        at = archive.pass_by(at)
+    return None
+
+
+def _extent(member: Member) -> tuple[int, bool]:
+    """Where the first record of a member ends by its header (0: it has none), and whether another header follows.
+
+    It reads in small steps, since a step that meets damage gives nothing.
+    """
+    head = b""
+    while (at := head.find(b"\r\n\r\n") + 4) < 4 and len(head) < members.BLOCK and (block := member.read(64)):
+        head += block
+    told = re.search(rb"(?i)\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", head[:at]) if at >= 4 and head.startswith(members.WARC) else None
+    if told is None:
+        return 0, False
+    end = at + int(told[1])
+    return end, _header_follows(member, end, head[at:], 1024)
+
+
+def _lost(archive: Archive, offset: int, reason: str) -> DataError:
+    return DataError(
+        f"{archive.file} at byte {offset}",
+        f"damage where a {archive.name} member can hold several records, and those after it cannot be found",
+        got=reason,
+        expected="whole members, or one record in each",
+        mend="fetch it again, or compress it record by record: damage then costs one record",
+    )
+
+
+def _header_follows(member: Member, begin: int, tail: bytes = b"", step: int = members.BLOCK) -> bool:
+    """Whether a record header follows somewhere behind the byte `begin` of a member; `tail` is what was read of it last."""
+    block = tail
+    while True:
+        if b"\r\n\r\nWARC/" in block[max(0, begin - member.position + len(block)) :]:
             return True
         tail = block[-8:]  # one byte less than what is looked for
-    return False
+        if not (more := member.read(step)):
+            return False
+        block = tail + more
 
 
 def _checked(record: Any, archive: Archive, member: Member, place: _Place) -> Row | None:
@@ -270,18 +335,34 @@ def _http(record: Any, kind: str, block: bytes, cap: int) -> Row:
     """Status, type, charset and body of an HTTP response; nothing of other records."""
     if kind != "response" or not record.is_http:
         return {}
+    from fastwarc.warc import WarcRecord
+
+    response = WarcRecord()  # one of its own: an error in it leaves the archive's iterator without a reader
+    response.is_http = True
+    response.set_bytes_content(block)
     try:
-        record.set_bytes_content(block)
-        record.parse_http(auto_decode="all")
-        headers = record.http_headers
-        status = headers.status_code if headers else None
-        if status is None or not 0 <= status < 1000:
-            return {ERROR: "HTTP response without a status"}
-        body = record.reader.read(cap + 1) if status == 200 else b""
+        response.parse_http(auto_decode="none")
     except (OSError, ValueError) as error:
-        return {ERROR: f"unreadable HTTP body: {str(error)[:200]}"}
-    made = {"status": status, "content_type": record.http_content_type or None, "charset": record.http_charset}
+        return {ERROR: f"unreadable HTTP header: {str(error)[:200]}"}
+    headers = response.http_headers
+    status = headers.status_code if headers else None
+    if status is None or not 0 <= status < 1000:
+        return {ERROR: "HTTP response without a status"}
+    made = {"status": status, "content_type": _first(response.http_content_type).lower() or None, "charset": _first(response.http_charset).strip("'\"") or None}
+    if status != 200:
+        return made
+    codings = (*headers.get_multiple("Content-Encoding"), *headers.get_multiple("Transfer-Encoding"))
+    body = response.reader.read()
+    try:
+        body = decoded(body, codings, cap) if codings else body
+    except ValueError as error:
+        return made | {ERROR: f"unreadable HTTP body: {str(error)[:200]}"}
     return made | ({ERROR: f"body of more than {cap} bytes"} if len(body) > cap else {"content": body})
+
+
+def _first(value: str | None) -> str:
+    """The first of a list such as `text/html, text/html`, without its parameters."""
+    return next((one for part in (value or "").split(",") if (one := part.split(";")[0].strip())), "")
 
 
 def _text(record: Any, kind: str, block: bytes, cap: int) -> Row:

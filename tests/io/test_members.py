@@ -47,7 +47,8 @@ ARCHIVES = {
     "one gzip": [gzip.compress(STREAM, mtime=0), ZIPPED[3]],
     "zstd": [*FRAMES, ZSTD.compress(b""), FRAMES[1], damaged(FRAMES[2], 50), NOISE, FRAMES[4], skippable(b"x" * 30, 0x55), FRAMES[5]],
     "stored zstd": [FRAMES[0], ZSTD.compress(INNER + random.Random(1).randbytes(300)), FRAMES[1]],
-    "zstd in frames": [ZSTD.compress(STREAM[at : at + 300]) for at in range(0, len(STREAM), 300)] + FRAMES[:3] + [FRAMES[2][:-30], FRAMES[3]],
+    "zstd in frames": [ZSTD.compress(STREAM[at : at + 300]) for at in range(0, len(STREAM), 300)] + FRAMES[:3],
+    "cut zstd frame": [*FRAMES[:3], FRAMES[2][:-30], FRAMES[3]],
     "zstd with a dictionary": [skippable(DICTIONARY.as_bytes()), *TRAINED],
     "zstd with two dictionaries": [skippable(DICTIONARY.as_bytes()), *TRAINED[:4], skippable(b"", 0x50), skippable(OTHER.as_bytes()), *RETRAINED],
 }
@@ -192,6 +193,33 @@ def test_damage_costs_what_it_touches_or_is_an_error(kind: str, edit: tuple[str,
     assert all({**row, "offset": 0} == {**good[row["id"]], "offset": 0} for row in whole)
     if len({row["id"] for row in whole}) < len(good):  # what is lost has left a row that says so
         assert any(row["_error"] for row in rows) or edit[0] == "cut"
+
+
+@pytest.mark.kit
+@pytest.mark.parametrize("kind", ["gzip", "stored gzip", "zstd"])
+@pytest.mark.parametrize("each", [2, 3, 1000])
+@settings(max_examples=100)
+@given(edit=EDIT, border=st.integers(0, 1 << 20))
+def test_damage_where_members_hold_several_records_loses_none_unseen(kind: str, each: int, edit: tuple[str, int, int, bytes], border: int) -> None:
+    pack = {**PACK, "stored gzip": lambda piece: gzip.compress(piece, 0, mtime=0)}[kind]
+    members = [pack(b"".join(real()[at : at + each])) for at in range(0, len(real()), each)]
+    content, begin, end = edited(b"".join(members), edit)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x"
+        path.write_bytes(b"".join(members))
+        good = {row["id"]: row for row in read(path)}
+        path.write_bytes(content)
+        try:
+            rows = read(path)
+        except DataError as error:
+            assert error.where.startswith("x") and error.mend
+            return
+        assert in_parts(path, [border % (len(content) + 1)]) == rows
+    borders = {sum(map(len, members[:k])) for k in range(len(members) + 1)}
+    if edit[0] == "cut" and {begin, end} <= borders:  # nothing in the bytes tells that whole members are gone
+        return
+    assert {row["id"] for row in rows if not row["_error"]} == set(good)
+    assert all(row["_error"] or {**row, "offset": 0} == {**good[row["id"]], "offset": 0} for row in rows)
 
 
 @settings(max_examples=300)

@@ -117,6 +117,24 @@ def test_damaged_member_costs_its_own_record_only(tmp_path: Path, pieces: list[b
         assert rows["offset"][2].as_py() == start and rows["content"][2].as_py() == b""
 
 
+MANY = [record("response", response(b"<p>page %d</p>" % k * (20 + k % 7)), k=k) for k in range(1000)]
+
+
+@pytest.mark.parametrize("pack", [ZSTD.compress, gzip.compress, lambda content: gzip.compress(content, 0)], ids=["zstd", "gzip", "stored gzip"])
+@pytest.mark.parametrize("place", [0.0005, 0.3, 0.999])
+@pytest.mark.parametrize("count", [2, 1000])
+def test_damage_in_a_member_of_several_records_is_an_error(tmp_path: Path, pack: Callable[[bytes], bytes], place: float, count: int) -> None:
+    content = bytearray(pack(b"".join(MANY[:count])))
+    at = max(int(len(content) * place), 20)
+    content[at : at + 4] = bytes(byte ^ 0x55 for byte in content[at : at + 4])
+    for before, behind in ((b"", b""), (content, b""), (b"", pack(b"".join(MANY[:9])))):
+        with pytest.raises(DataError) as caught:
+            read(tmp_path / "x", before + content + behind)
+        assert caught.value.code == 3 and caught.value.where == "web/x.warc.gz at byte 0" and caught.value.mend
+    with pytest.raises(DataError, match="begin no"):  # the same where the mark of a member is damaged
+        read(tmp_path / "x", pack(b"".join(MANY[:3])) + b"\0" + pack(b"".join(MANY[3:6]))[1:])
+
+
 @PACKED
 def test_bytes_between_members_are_one_quarantined_row(tmp_path: Path, pieces: list[bytes], pack: object) -> None:
     rows = read(tmp_path / "x", pieces[0] + b"noise \x1f\x8b\x08 \x28\xb5\x2f\xfd noise" * 9 + pieces[2])
@@ -175,6 +193,53 @@ def test_chunked_and_compressed_body_is_decoded(tmp_path: Path) -> None:
     assert read(tmp_path / "x", gzip.compress(record("response", http)))["content"].to_pylist() == [b"<p>hello</p>" * 50]
 
 
+BODY = b"<p>hello</p>" * 50
+UNFIT = {
+    "gzip": ("Content-Encoding: gzip\r\n", gzip.compress(BODY)),
+    "br": ("Content-Encoding: br\r\n", b"\x0b\x02\x80" + bytes(range(99))),
+    "deflate": ("Content-Encoding: deflate\r\n", zlib.compress(BODY)),
+    "chunked": ("Transfer-Encoding: chunked\r\n", b"258\r\n" + BODY + b"\r\n0\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", list(UNFIT))
+@pytest.mark.parametrize("one_stream", [False, True])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, ZSTD.compress], ids=["plain", "gzip", "zstd"])
+def test_body_that_does_not_fit_its_coding(tmp_path: Path, name: str, one_stream: bool, pack: Callable[[bytes], bytes]) -> None:
+    more, packed = UNFIT[name]
+    stored = record("response", response(BODY, more=more), k=10)  # the crawler stored it decoded
+    half = record("response", response(packed[: len(packed) // 2], more=more), k=11, url="http://example.com/half")
+    pieces = [RECORDS[0], stored, half, RECORDS[6]]
+    rows = read(tmp_path / "x", pack(b"".join(pieces)) if one_stream else b"".join(map(pack, pieces))).to_pylist()
+    assert [row["id"] for row in rows] == ["id-0", "id-10", "id-11", "id-6"]
+    assert rows[1]["content"] == BODY and rows[1]["_error"] is None and rows[1]["charset"] == "utf-8"
+    assert rows[2]["_error"].startswith(f"unreadable HTTP body: coding '{name}'") and rows[2]["content"] == b""
+    assert (rows[2]["url"], rows[2]["status"]) == ("http://example.com/half", 200)
+    assert rows[3]["content"] == b"<p>last</p>" * 30
+
+
+def test_http_header_without_an_end_costs_its_record_only(tmp_path: Path) -> None:
+    http = b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200_000 + b"\r\n\r\n<p>"
+    rows = read(tmp_path / "x", RECORDS[0] + record("response", http, k=10) + RECORDS[6]).to_pylist()
+    assert [(row["id"], row["_error"]) for row in rows[::2]] == [("id-0", None), ("id-6", None)]
+    assert rows[1]["id"] == "id-10" and rows[1]["_error"].startswith("unreadable HTTP header")
+
+
+@pytest.mark.parametrize(
+    ("header", "kind", "charset"),
+    [
+        ("Text/HTML; Charset=UTF-8", "text/html", "utf-8"),
+        ("text/html, text/html", "text/html", None),
+        ("TEXT/html;charset=utf-8, text/plain;charset=latin1", "text/html", "utf-8"),
+        (', Text/Html ;charset="ISO-8859-1"', "text/html", "iso-8859-1"),
+        ("", None, None),
+    ],
+)
+def test_media_type_is_lower_case_and_the_first_of_a_list(tmp_path: Path, header: str, kind: str | None, charset: str | None) -> None:
+    (row,) = read(tmp_path / "x", gzip.compress(record("response", response(b"<p>x</p>", kind=header)))).to_pylist()
+    assert (row["content_type"], row["charset"], row["_error"]) == (kind, charset, None)
+
+
 def test_records_and_bodies_over_the_cap_are_quarantined(tmp_path: Path) -> None:
     bomb = zlib.compress(b"a" * 5_000_000, 9)
     http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: deflate\r\n\r\n" + bomb
@@ -198,8 +263,10 @@ def test_zstd_dictionary_and_frames_that_hold_no_data(tmp_path: Path, stored: by
     assert rows["offset"].to_pylist() == [len(stored) + 8 + 15 * (k + 1) + sum(map(len, TRAINED[:k])) for k in range(7)]
 
 
-def test_zstd_frames_without_their_dictionary_are_quarantined(tmp_path: Path) -> None:
-    assert read(tmp_path / "x", b"".join(TRAINED))["_error"].null_count == 0
+def test_zstd_frames_without_their_dictionary(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="byte 0: damage"):  # none can be read, and so nothing says that each holds one record
+        read(tmp_path / "x", b"".join(TRAINED))
+    assert [row["_error"] is None for row in read(tmp_path / "x", FRAMES[0] + TRAINED[1] + FRAMES[2]).to_pylist()] == [True, False, True]
     two = skippable(DICTIONARY.as_bytes()) + TRAINED[2] + TRAINED[3]
     assert read(tmp_path / "x", FRAMES[1] + two)["id"].to_pylist() == ["id-1", "id-2", "id-3"]  # two archives, one after the other
 
