@@ -97,7 +97,8 @@ def evaluate(batch: pa.RecordBatch, expressions: dict[str, str], where: str = "w
     """
     import duckdb
 
-    names = [name for name in batch.schema.names if any(name in expression for expression in expressions.values())] or batch.schema.names[:1]
+    used = {name for expression in expressions.values() for name in columns(expression, batch.schema)}
+    names = [name for name in batch.schema.names if name in used] or batch.schema.names[:1]
     try:
         return _project(batch.select(names), expressions)
     except duckdb.Error as error:
@@ -147,9 +148,24 @@ def _fault(row: pa.RecordBatch, number: int, where: str, expression: str, words:
 
 def columns(expression: str, schema: pa.Schema) -> list[str]:
     """The columns of `schema` that a row-wise expression looks at, in the order of the schema."""
-    tree = _connection(os.getpid()).execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression})"]).fetchall()
-    used = {str(part).lower() for node in _nodes(json.loads(tree[0][0])) if node.get("class") == "COLUMN_REF" for part in node["column_names"]}
-    return [name for name in schema.names if name.lower() in used]
+    used = _used(expression)
+    return [name for name in schema.names if used is None or name.lower() in used]
+
+
+@lru_cache(1024)
+def _used(expression: str) -> frozenset[str] | None:
+    """The names of columns in an expression, in small letters; None when it may look at any, as `COLUMNS('a.*')` does. Cached: 0.7 ms, for every batch."""
+    nodes = list(_nodes(_tree(expression)))
+    return None if any(node.get("class") == "STAR" for node in nodes) else frozenset(_column(node) for node in nodes if node.get("class") == "COLUMN_REF")
+
+
+def _tree(expression: str) -> Any:
+    """DuckDB's syntax tree; without nodes where the syntax is wrong."""
+    return json.loads(_connection(os.getpid()).execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression})"]).fetchall()[0][0])
+
+
+def _column(node: dict[str, Any]) -> str:
+    return str(node["column_names"][0]).lower()  # the others are fields of a struct
 
 
 def check(expression: str, schema: pa.Schema) -> str:
@@ -163,13 +179,13 @@ def check(expression: str, schema: pa.Schema) -> str:
     connection = _connection(os.getpid())
     try:
         kind = connection.from_arrow(schema.empty_table()).project(f"({expression}) AS x").types[0]
-        tree = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression})"]).fetchall()
+        nodes = list(_nodes(_tree(expression)))
     except duckdb.Error as error:
         raise ConfigError(
             "where", f"`{expression}`: {str(error).splitlines()[0]}", got=", ".join(schema.names), expected="columns of the table", mend="mend the SQL"
         ) from error
     names = {name.lower() for name in schema.names}
-    for node in _nodes(json.loads(tree[0][0])):
+    for node in nodes:
         bad = _impure(node, names)
         if bad:
             raise ConfigError(
@@ -182,19 +198,29 @@ def check(expression: str, schema: pa.Schema) -> str:
     return str(kind)
 
 
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        for inner in value.values():
-            yield from _nodes(inner)
-    elif isinstance(value, list):
+def _nodes(value: Any, own: frozenset[str] = frozenset()) -> Iterator[dict[str, Any]]:
+    """The nodes of a syntax tree; a parameter of a lambda or of a list comprehension (`own`) is no column."""
+    if isinstance(value, list):
         for inner in value:
-            yield from _nodes(inner)
+            yield from _nodes(inner, own)
+    elif isinstance(value, dict):
+        if value.get("class") == "LAMBDA" and value["syntax_type"] != "SINGLE_ARROW":  # `column -> '$.a'` reads JSON
+            named = {_column(node) for node in _nodes(value["lhs"]) if node.get("class") == "COLUMN_REF"}
+            own, value = own | named, {"class": "LAMBDA", "parameters": sorted(named), "expr": value["expr"]}
+        if value.get("class") != "COLUMN_REF" or _column(value) not in own:
+            yield value
+        for inner in value.values():
+            yield from _nodes(inner, own)
 
 
 def _impure(node: dict[str, Any], columns: Collection[str]) -> str | None:
-    if node.get("class") == "COLUMN_REF" and str(node["column_names"][-1]).lower() not in columns:
-        return f"`{node['column_names'][-1]}`, which is no column"  # current_date and its like bind without being one
+    if node.get("class") == "COLUMN_REF" and _column(node) not in columns:
+        return f"`{node['column_names'][0]}`, which is no column"  # current_date and its like bind without being one
+    for name in node.get("parameters", ()):
+        if name in columns:  # `name.field` would be read from the column
+            return f"`{name}` as a parameter, which is a column too"
+    if node.get("class") == "POSITIONAL_REFERENCE":
+        return f"#{node['index']}, a column by its place"
     if node.get("class") in ("SUBQUERY", "WINDOW"):
         return f"a {node['class'].lower()}"
     if node.get("class") == "FUNCTION":

@@ -8,6 +8,7 @@ import pytest
 from dolma.core import recipe
 from dolma.core.errors import ConfigError, DolmaError, Errors
 from dolma.core.graph import Graph
+from dolma.engines.cost import families
 from dolma.engines.plan import load_steps
 from tests.engines.flow import RECIPES, write_recipes
 
@@ -25,6 +26,13 @@ def test_columns_are_followed_through_the_steps() -> None:
     )
     assert made.schema.field("n").type == pa.int64()
     assert made.needs == ("a",)
+
+
+@pytest.mark.parametrize("where", ["len([p for p in pii if p.kind = 'email']) < 2", "len(list_filter(pii, lambda p: p.kind = 'email')) < 2"])
+def test_a_recipe_may_count_the_items_of_a_list(where: str) -> None:
+    steps = [{"set": {"columns": {"n": "1"}}}, {"tag_pii": {}}, {"keep": {"where": where, "reason": "personal_data"}}]
+    made = compiled({"input": "a", "table": "rows", "steps": steps})
+    assert families(made)[made.steps[-1].label] == made.steps[1].label == "1:tag_pii"
 
 
 @pytest.mark.parametrize(
