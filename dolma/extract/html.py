@@ -13,6 +13,7 @@ from dolma.core.schema import ERROR, append, keys, without
 from dolma.core.step import step
 from dolma.extract.child import Child, Died, opened
 from dolma.extract.page import Extractor
+from dolma.extract.page_worker import FULL
 
 PATIENCE = 20  # wall seconds that a CPU second may take on a busy machine, before a page that waits for nothing is given up
 TRIES = 2  # of a page that ended its process, each with a process of its own. Source: design/users.md D 14
@@ -31,7 +32,8 @@ class PageProcess(Child):
     def read(self, content: bytes, charset: str | None, arguments: dict[str, Any], cpu_seconds: float) -> tuple[dict[str, Any], str | None]:
         """The text of one page, and the answer about it: `title`, `charset`, `charset_source` and `extractor`, or `error`; and `cpu`, the seconds it took.
 
-        A page whose process ended or did not answer is tried again in a new one, `TRIES` times in all.
+        A page whose process ended, did not answer, or ran out of memory (what earlier pages leaked is in it) is tried again in a new one, `TRIES` times in
+        all: what becomes of a page does not hang on those before it.
         """
         request = {"cpu_seconds": cpu_seconds, "charset": charset, "arguments": arguments}
         reason = ""
@@ -41,8 +43,11 @@ class PageProcess(Child):
             except Died as died:
                 reason = str(died)
                 continue
-            return answer, None if "error" in answer else text.decode()
-        told = {"timeout": f"more than {cpu_seconds:g} CPU seconds", "crashed": "the extractor's process ended"}
+            if answer.get("error") != FULL:
+                return answer, None if "error" in answer else text.decode()
+            self.close()
+            reason = FULL
+        told = {FULL: FULL, "timeout": f"more than {cpu_seconds:g} CPU seconds", "crashed": "the extractor's process ended"}
         return {"error": f"{told[reason]}, {TRIES} times"}, None
 
 
@@ -50,7 +55,7 @@ def _packages(params: Any) -> tuple[str, ...]:
     return ("resiliparse", "trafilatura") if params.extractor == "trafilatura" else ("resiliparse",)
 
 
-@step(needs=("id", "content", "charset"), adds=ADDS, removes=("content",), version=2, packages=_packages)
+@step(needs=("id", "content", "charset"), adds=ADDS, removes=("content",), version=3, packages=_packages)
 def extract_html(
     batch: pa.RecordBatch,
     *,
@@ -71,9 +76,9 @@ def extract_html(
     ended its process twice, is an `_error` row.
 
     Args:
-        extractor: resiliparse-main (its main-content rules), resiliparse-all (everything visible), trafilatura (eight times the CPU time), or resiliparse:
-            main content, but where that is less than `least_share` of all text outside of what HTML marks as no content (navigation, footer, side matter,
-            dialogs, hidden parts), all of that text instead; `extractor` then says resiliparse-body.
+        extractor: resiliparse-main (its main-content rules), resiliparse-all (everything visible), trafilatura (several times the CPU time: benchmark
+            `extraction/trafilatura`), or resiliparse: main content, but where that is less than `least_share` of all text outside of what HTML marks as no
+            content (navigation, footer, side matter, dialogs, hidden parts), all of that text instead; `extractor` then says resiliparse-body.
         least_share: the share, in characters, below which the main-content rules have failed. 0.25 is best on one half of the kit's gold pages
             (F1 .882; .879 at 0.15, .875 at 0.40).
         comments: take user comments for main content.

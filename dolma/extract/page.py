@@ -18,6 +18,7 @@ CHROME = (
 
 _META = re.compile(rb"<meta[^>]{0,400}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _PRESCAN = 1024  # bytes in which a page may declare its charset. Source: WHATWG HTML 13.2.3.2
+_ISO_2022 = re.compile(rb"\x1b[$(]")  # changes the character set; ISO-2022-JP is ASCII to the eye
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
@@ -69,20 +70,22 @@ def _sane(text: str) -> str:
 def decode(html: bytes, header: str | None) -> tuple[str, str, str]:
     """The page as a string, the charset it was decoded with, and whose word that was.
 
-    UTF-8 comes before what header and page declare: text in another charset that is valid UTF-8 by chance is rare, wrong declarations are not.
+    UTF-8 comes before what header and page declare: text in another charset that is valid UTF-8 by chance is rare, wrong declarations are not. One charset
+    comes before it: ISO-2022-JP, whose bytes are all ASCII and whose escapes are hardly ever in other text.
     """
     door = _resiliparse()
     for mark, charset in _BOMS:
         if html.startswith(mark):
             return html[len(mark) :].decode(charset, "replace"), charset, "bom"
     declared = _META.search(html[:_PRESCAN])
-    said = [(header, "header"), (declared.group(1).decode() if declared else None, "meta")]
+    said = [(header, "header"), (_of_ascii(declared.group(1).decode()) if declared else None, "meta")]
     named = [(charset, source) for name, source in said if name and (charset := door.charset(name, fallback_utf8=False))]
-    if b"\x1b" not in html:  # ISO-2022-JP is valid ASCII
-        try:
-            return html.decode(), "utf-8", "utf-8"
-        except UnicodeDecodeError:  # not UTF-8: on to what is declared
-            pass
+    if html.isascii() and _ISO_2022.search(html) and _sound(text := html.decode("iso2022_jp_ext", "replace")):
+        return text, "iso2022_jp", dict(reversed(named)).get("iso2022_jp", "guess")
+    try:
+        return html.decode(), "utf-8", "utf-8"
+    except UnicodeDecodeError:  # not UTF-8: on to what is declared
+        pass
     for charset, source in named:
         if charset != "utf-8":
             try:
@@ -91,11 +94,21 @@ def decode(html: bytes, header: str | None) -> tuple[str, str, str]:
                 continue
     if any(charset == "utf-8" for charset, _ in named):
         mended = html.decode("utf-8", "replace")
-        others = len(mended) - len(mended.encode("ascii", "ignore"))
-        if mended.count("\ufffd") * 5 <= others:  # Shift-JIS read as UTF-8 has 70 % and more damaged characters; a cut or pasted-in byte is one in hundreds
+        if _sound(mended):
             return mended, "utf-8", "mended"
     guess = door.detect(html)
     return door.to_str(html, guess, errors="replace"), guess, "guess"
+
+
+def _sound(text: str) -> bool:
+    """Whether few characters of a decoded text are damaged: Shift-JIS read as UTF-8 has 70 % and more of all that is not ASCII; a cut or pasted-in byte is one
+    in hundreds."""
+    return text.count("\ufffd") * 5 <= len(text) - len(text.encode("ascii", "ignore"))
+
+
+def _of_ascii(name: str) -> str:
+    """The charset that a declaration found as ASCII can mean: never one of wide characters. Source: WHATWG HTML 13.2.3.2, UTF-16 there is UTF-8."""
+    return "utf-8" if re.match(r"utf-?(?:16|32)|ucs-?[24]|unicode$|csunicode|iso-10646-ucs", name, re.IGNORECASE) else name
 
 
 @lru_cache(1)

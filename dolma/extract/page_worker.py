@@ -15,13 +15,15 @@ from typing import Any, BinaryIO
 from dolma.core.errors import EnvironmentFault
 from dolma.extract import page
 
+FULL = "out of memory"
+
 
 def answer(content: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """The answer to one request: the fields of `page.Page`, or `error`; and the text."""
+    """The answer to one request: the fields of `page.Page`, or `error` (`FULL` where memory ran out); and the text."""
     try:
         made = page.extract(content, request["charset"], **request["arguments"])
     except MemoryError:
-        return {"error": "out of memory"}, b""
+        return {"error": FULL}, b""
     except EnvironmentFault:
         raise
     except Exception as error:  # what a parser raises over bytes that anybody may have written: one page's fault, never the run's

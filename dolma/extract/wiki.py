@@ -17,12 +17,11 @@ from dolma.core.schema import ERROR, append, keys
 from dolma.core.step import step
 from dolma.extract.constants import constants
 
-REDIRECT = re.compile(r"\s*#([^\W\d]+)\s*:?\s*\[\[[^\[\]\n]+\]\]")
 TOKEN = re.compile(r"<!--|\{{2,}|\}{2,}|\[\[|\[(?=[a-z]+:|//)|\]+|^[ \t:*#;]*\{\||\{\||^[ \t]*\|\}(?!\})|</?[a-z][^<>]*>|<", re.IGNORECASE | re.MULTILINE)
 VERBATIM = frozenset(["nowiki", "math", "chem", "ce", "pre", "source", "syntaxhighlight"])  # what they hold is no wikitext
 FORMULAS = frozenset(["math", "chem", "ce"])
 BREAKS = frozenset(["br", "hr", "p", "div", "li", "ul", "ol", "dl", "dd", "dt", "blockquote", "poem", "center", "tr", "table", "caption"])
-SWITCH = re.compile(r"__[A-Z]+__")
+SWITCH = re.compile(r"__[A-Z]+(?:_[A-Z]+)*__")
 QUOTES = re.compile(r"'{5}|'{3}|''")
 NO_TITLE = re.compile(r"[\n<>{}\[\]]")  # a link to such a title is none, and costs the parser a second look at all that is in it
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*:\S")  # [[de:Zug]] stands beside the article, not in it
@@ -34,6 +33,15 @@ SPACES = re.compile(r"[ \t\xa0]{2,}")
 EDGES = re.compile(r"^[ \t\xa0]+|[ \t\xa0]+$", re.MULTILINE)
 EMPTY = re.compile(r"\n{3,}")
 MAX_DEPTH = 100  # open marks at one time; text is moved once for each that closes. MediaWiki's own limit of templates is 40
+
+# What begins a redirect, by wiki language; upper or lower case. Source: the magic word `redirect` in MediaWiki's language files, for the larger Wikipedias
+REDIRECTS = (
+    "REDIRECT AANSTUUR ADKAS ALIDIREKTU ALIH BIRZUZENDU DOORVERWIJZING LENCONG OHJAUS OMDIRIGERING PATRZ PERADRESAVIMAS PREUSMERITEV PREUSMJERI PRESMERUJ "
+    "PRZEKIERUJ PŘESMĚRUJ REDIRECCIÓ REDIRECCION REDIRECCIÓN REDIRECIONAMENTO REDIRECTEAZA REDIRECTION RIDREJTO RINDIRIZZA RINVIA SUUNA TAM TILVÍSUN "
+    "UUDELLEENOHJAUS WEITERLEITUNG YÖNLENDİRME YÖNLENDİR ÁTIRÁNYÍTÁS ĐỔI ΑΝΑΚΑΤΕΥΘΥΝΣΗ АЙДАУ ВИЖ ПЕРАНАКІРАВАНЬНЕ ПЕРЕНАПР ПЕРЕНАПРАВЛЕНИЕ ПЕРЕНАПРАВЛЕННЯ "
+    "ПРЕНАСОЧВАНЕ ПРЕНАСОЧУВАЊЕ ПРЕУСМЕРИ ՎԵՐԱՀՂՈՒՄ გადამისამართება הפניה تحويل تغییر_مسیر تغییرمسیر अनुप्रेषित पुनर्निर्देशन पुनर्प्रेषित வழிமாற்று దారిమార్పు "
+    "തിരിച്ചുവിടുക เปลี่ยนทาง 넘겨주기 リダイレクト 転送 重定向"
+).split()
 
 # Templates that stand for words in a sentence, of the English Wikipedia; {n} is the n-th argument.
 TEMPLATES = {
@@ -63,7 +71,7 @@ TEMPLATES = {
     needs=("id", "text", "format", "lang"),
     adds={"key": pa.int64(), "source": pa.string(), "url": pa.string(), "text": pa.large_string(), "lang": pa.string(), "lang_score": pa.float32()},
     packages=("mwparserfromhell",),
-    version=2,
+    version=3,
 )
 def extract_wiki(
     batch: pa.RecordBatch,
@@ -72,9 +80,11 @@ def extract_wiki(
     hidden_tags: list[str] = ["ref", "references", "gallery", "table", "timeline", "imagemap", "source", "syntaxhighlight", "score", "graph", "mapframe"],  # noqa: B006
     hidden_sections: list[str] = ["references", "external links", "see also", "notes", "further reading", "sources", "footnotes"],  # noqa: B006
     templates: dict[str, str] = TEMPLATES,
+    redirects: list[str] = REDIRECTS,
     max_chars: int = 2_097_152,
 ) -> pa.RecordBatch:
-    """The batch with wikitext replaced by its prose; rows whose `format` is plain keep their text. A redirect has empty text.
+    """The batch with wikitext replaced by its prose; rows whose `format` is plain keep their text. A redirect has empty text: one of `redirects`
+    and a link, with nothing after it that a reader sees.
 
     Templates, tables, references, comments and pictures go; links, tags and formatting leave their words; headings with text below stay as lines, lists as
     lines with a dash; formulas stay as LaTeX between dollar signs, byte for byte. `_error`: a `format` that is neither plain nor
@@ -85,9 +95,10 @@ def extract_wiki(
         hidden_tags: tags that go with what they hold.
         hidden_sections: headings, in lower case, that go with what is below them.
         templates: what stands in place of a template, by its name in lower case; all others leave nothing.
+        redirects: the words that begin a redirect, after a `#`, in upper or lower case.
         max_chars: longer wikitext is an error. Source: MediaWiki's `$wgMaxArticleSize`, 2,048 kB.
     """
-    rules = _Rules(frozenset(hidden_links), frozenset(hidden_tags), frozenset(hidden_sections), templates)
+    rules = _Rules(frozenset(hidden_links), frozenset(hidden_tags), frozenset(hidden_sections), templates, _redirect(redirects))
     texts, errors = [], []
     for text, kind in zip(batch.column("text").to_pylist(), batch.column("format").to_pylist(), strict=True):
         error = "unknown format" if kind not in ("plain", "wikitext") else f"longer than {max_chars} characters" if len(text) > max_chars else None
@@ -110,6 +121,12 @@ class _Rules:
     tags: frozenset[str]
     sections: frozenset[str]
     templates: dict[str, str]
+    redirect: re.Pattern[str]
+
+
+def _redirect(words: list[str]) -> re.Pattern[str]:
+    """The beginning of a redirect, up to the end of its link. Blanks are possessive: else a page of them costs the square of its length."""
+    return re.compile(rf"\s*+[#\uff03](?:{'|'.join(map(re.escape, words)) or '(?!)'})\s*+:?\s*+\[\[[^\[\]\n]+\]\]", re.IGNORECASE)
 
 
 @dataclass
@@ -121,13 +138,15 @@ class _Open:
 
 
 def _plain(text: str, rules: _Rules) -> str:
+    link = rules.redirect.match(text)
+    return "" if link and not _prose(text[link.end() :], rules) else _prose(text, rules)
+
+
+def _prose(text: str, rules: _Rules) -> str:
     try:
         import mwparserfromhell
     except ImportError as error:
         raise EnvironmentFault("extract_wiki", "package mwparserfromhell is not installed", mend="pip install 'dolma-flow[wiki]'") from error
-    first = REDIRECT.match(text)
-    if first and (first[1].lower() == "redirect" or first[1] == first[1].upper()):  # each language has its own word, in capitals; else it is a list
-        return ""
     scan = _Scan(PRIVATE.sub("", text), rules)
     code = mwparserfromhell.parse(SWITCH.sub("", QUOTES.sub("", scan.run())))
     words = _sections("".join(_words(code, mwparserfromhell.nodes)), rules.sections)

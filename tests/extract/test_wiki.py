@@ -104,6 +104,38 @@ def test_redirects_are_empty_and_plain_text_is_not_touched() -> None:
     assert plain("= = A = =\n[[x]] {{y}}", form="plain") == "= = A = =\n[[x]] {{y}}"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#REDIRECT [[a]]\n\n{{R from move}}\n[[Category:b]]<!-- c -->\n__STATIC_REDIRECT__", "#Redirect[[a#b|c]]", "#redirección [[a]]", "#RINVIA [[a]]",
+        "#DOORVERWIJZING [[a]]", "#перенаправление [[a]]", "#ПЕРЕНАПРАВЛЕННЯ: [[a]]", "#重定向 [[a]]", "\uff03転送 [[a]]", "\n#تغییر_مسیر [[a]]", "#TAM [[a]]",
+    ],
+)  # fmt: skip
+def test_a_redirect_is_one_in_any_language(text: str) -> None:
+    assert plain(text) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("#TOP [[x]] is a song", "- TOP x is a song"), ("#USA [[United States]]", "- USA United States"), ("#METOO [[movement]]…", "- METOO movement…"),
+        ("#REDIRECTS [[x]]", "- REDIRECTS x"), ("#REDIRECT [[x]] is a word.", "- REDIRECT x is a word."), ("#REDIRECT x", "- REDIRECT x"),
+        ("#REDIRECT [[x]]\n\nAn article.", "- REDIRECT x\n\nAn article."), ("{{disambig}}", ""),
+    ],
+)  # fmt: skip
+def test_an_article_that_begins_like_a_redirect_keeps_its_words(text: str, words: str) -> None:
+    assert plain(text) == words
+
+
+def test_words_of_redirects_are_a_parameter() -> None:
+    assert plain("#GOTO [[a]]", redirects=["goto"]) == "" and plain("#REDIRECT [[a]]", redirects=["goto"]) == "- REDIRECT a"
+    assert plain("#[[a]]", redirects=[]) == "- a"
+
+
+def test_a_redirect_word_before_a_page_of_blanks_ends() -> None:
+    assert plain("#REDIRECT" + " " * 1_000_000 + "x") == "- REDIRECT x"
+
+
 def test_unknown_formats_and_pages_that_are_too_long_are_error_rows() -> None:
     assert rows("x", form="html")[0]["_error"] == "unknown format" and rows("x")[0].get("_error") is None
     assert [row["_error"] for row in rows("x" * 11, "x", max_chars=10)] == ["longer than 10 characters", None]
