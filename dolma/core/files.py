@@ -6,11 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import lru_cache
 from glob import escape, glob
 from hashlib import sha256 as _sha256
 from pathlib import Path
+from typing import Self
 
-from dolma.core.errors import DataError, DolmaError, EnvironmentFault
+from pydantic import Field, model_validator
+
+from dolma.core.config import Strict
+from dolma.core.errors import ConfigError, DataError, DolmaError, EnvironmentFault
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -31,6 +36,41 @@ def version(path: Path | str) -> tuple[int, ...]:
     except FileNotFoundError:
         return ()
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+class PinnedFile(Strict):
+    """A file anywhere on this machine; refused when a recipe is compiled, before any data is read, unless it is the one meant."""
+
+    file: str = Field(description="absolute path; `~` and `$VARIABLE` are filled in")
+    sha256: str = Field(description="hex digest of its bytes, so that the recipe says which file it means", pattern="^[0-9a-f]{64}$")
+
+    @property
+    def path(self) -> str:
+        """The file with its variables filled in."""
+        return os.path.expandvars(os.path.expanduser(self.file))
+
+    def inspect(self) -> None:
+        """Look into the file before its hash is taken: a subclass says what it must hold."""
+
+    @model_validator(mode="after")
+    def _meant(self) -> Self:
+        if not os.path.isabs(self.path):
+            mend = "give the whole path, or set the variable in it"
+            raise ConfigError("recipe", "`file` is no absolute path", got=self.path, expected="/...", mend=mend)
+        self.inspect()
+        try:
+            got = _digest(self.path, *version(self.path))
+        except OSError as error:
+            mend = "mend the path; every worker must see it"
+            raise EnvironmentFault(self.path, "cannot be read", got=error.strerror, expected="the file that the recipe names", mend=mend) from error
+        if got != self.sha256:
+            raise DataError(self.path, "this is another file", got=got, expected=self.sha256, mend="get the right file, or write its hash into the recipe")
+        return self
+
+
+@lru_cache(16)
+def _digest(path: str, *version: int) -> str:
+    return sha256(Path(path))
 
 
 def sync(path: Path) -> None:

@@ -35,7 +35,7 @@ EMPTY = re.compile(r"\n{3,}")
 MAX_DEPTH = 100  # open marks at one time; text is moved once for each that closes. MediaWiki's own limit of templates is 40
 
 # What begins a redirect, by wiki language; upper or lower case. Source: the magic word `redirect` in MediaWiki's language files, for the larger Wikipedias
-REDIRECTS = (
+REDIRECTS: list[str] = (
     "REDIRECT AANSTUUR ADKAS ALIDIREKTU ALIH BIRZUZENDU DOORVERWIJZING LENCONG OHJAUS OMDIRIGERING PATRZ PERADRESAVIMAS PREUSMERITEV PREUSMJERI PRESMERUJ "
     "PRZEKIERUJ PŘESMĚRUJ REDIRECCIÓ REDIRECCION REDIRECCIÓN REDIRECIONAMENTO REDIRECTEAZA REDIRECTION RIDREJTO RINDIRIZZA RINVIA SUUNA TAM TILVÍSUN "
     "UUDELLEENOHJAUS WEITERLEITUNG YÖNLENDİRME YÖNLENDİR ÁTIRÁNYÍTÁS ĐỔI ΑΝΑΚΑΤΕΥΘΥΝΣΗ АЙДАУ ВИЖ ПЕРАНАКІРАВАНЬНЕ ПЕРЕНАПР ПЕРЕНАПРАВЛЕНИЕ ПЕРЕНАПРАВЛЕННЯ "

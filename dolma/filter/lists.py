@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from dolma.core.config import Strict
 from dolma.core.errors import DataError, EnvironmentFault
+from dolma.core.files import PinnedFile
 
 Kind = Literal["domains", "strict", "hard", "soft", "listed_domains", "listed", "banned", "soft_banned", "subwords"]
 
@@ -31,13 +32,6 @@ ASSETS = {
     "soft_banned": "soft_banned_words.txt",
     "subwords": "banned_subwords.txt",
 }
-
-
-class ListFile(Strict):
-    """A list of your own: a text file with one entry a line. A line that begins with `#` is a comment; a later `#` is part of the entry, as in addresses."""
-
-    path: str
-    sha256: str
 
 
 class Package(Strict):
@@ -73,12 +67,13 @@ def bundled(digest: str) -> dict[str, bytes]:
     return {kind: files[name] for kind, name in ASSETS.items()}
 
 
-def own(file: ListFile) -> bytes:
-    """The bytes of a list of the user's, without a byte order mark.
+def own(file: PinnedFile) -> bytes:
+    """The bytes of a list of the user's, without a byte order mark: a text file with one entry a line. A line that begins with `#` is a comment;
+    a later `#` is part of the entry, as in addresses.
 
     Raises:
-        EnvironmentFault: it cannot be read.
-        DataError: it has another sha256.
+        EnvironmentFault: it cannot be read any more.
+        DataError: it has changed since the recipe was compiled.
     """
     where = f"tag_url: files: {file.path}"
     try:

@@ -22,18 +22,19 @@ def _adds(params: Any) -> Columns:
     return {**dict.fromkeys(COUNTS, pa.int32()), "questionable_ratio": pa.float32()}
 
 
-@step(needs=("text",), adds=_adds, version=1)
+@step(needs=("text",), adds=_adds, version=2)
 def tag_sentences(batch: pa.RecordBatch, *, list_words: int, list_share: float, patterns: tuple[str, ...]) -> pa.RecordBatch:
     """Count sentences, and those that two of MADLAD-400's rules question.
 
-    A sentence stands between runs of `.`, `!` and `?` that white space follows; it may go over lines. Columns: sentences; list_case_sentences;
+    A sentence ends with a run of `.`, `!` and `?` that white space follows, or with the text; it may go over lines. Columns: sentences; list_case_sentences;
     cursed_sentences; questionable_ratio, the share of sentences that either rule questions, NULL where there is no sentence.
 
     Args:
         list_words: a sentence of at least this many words (word rule v1) is in list case
         list_share: where more than this share of them begin with an upper-case letter.
-        patterns: regular expressions (RE2); a sentence that one of them finds is cursed.
-    Source: rules 2 and 5 of MADLAD-400, arXiv:2309.04662 section 2.3, with the units of the Olmo 3 all-dressed configuration.
+        patterns: regular expressions (RE2); a sentence in which one of them is found, the marks at its end included, is cursed.
+    Source: rules 2 and 5 of MADLAD-400, arXiv:2309.04662 section 2.3, with the units of the Olmo 3 all-dressed configuration. That program takes the marks
+    away as it splits, so that a pattern with a full stop, such as `Vol.`, finds nothing before a blank there; here it is looked for as the paper lists it.
     """
     from dolma.kernels.sentences import sentences
     from dolma.kernels.words import buffers, column

@@ -7,10 +7,11 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from dolma.core.files import PinnedFile
 from dolma.core.schema import append
 from dolma.core.step import step
 from dolma.filter import lists
-from dolma.filter.lists import Hashed, Kind, ListFile, Package
+from dolma.filter.lists import Hashed, Kind, Package
 
 COLUMNS = (
     "url_domains", "url_strict", "url_hard", "url_soft", "url_listed_domains", "url_listed", "url_banned", "url_soft_banned", "url_subwords"
@@ -20,7 +21,7 @@ _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:www\.)?")
 _WORD = re.compile(r"[^\W_]+")
 
 
-@step(needs=("url",), adds=dict.fromkeys(COLUMNS, pa.int32()), version=3)
+@step(needs=("url",), adds=dict.fromkeys(COLUMNS, pa.int32()), version=2)
 def tag_url(
     batch: pa.RecordBatch,
     *,
@@ -29,7 +30,7 @@ def tag_url(
     hard_words: tuple[str, ...] = (),
     soft_words: tuple[str, ...] = (),
     package: Package | None = None,
-    files: dict[Kind, ListFile] = {},  # noqa: B006  # pydantic copies it
+    files: dict[Kind, PinnedFile] = {},  # noqa: B006  # pydantic copies it
 ) -> pa.RecordBatch:
     """Count what an address has in common with nine lists, in any case but for `listed`; NULL where there is no address.
 
@@ -46,11 +47,11 @@ def tag_url(
     Args:
         domains, strict_words, hard_words, soft_words: entries of four of the lists.
         package: whose lists are listed_domains, listed, banned, soft_banned and subwords.
-        files: a list file each, in addition to the entries above and in place of those of the package.
+        files: a list file each, `{file: /lists/hard.txt, sha256: ...}`, one entry a line, added to the entries above and in place of the package's.
     Source: RefinedWeb, arXiv:2306.01116 G.1, and FineWeb, arXiv:2406.17557 3.3, in the classes of the Olmo 3 all-dressed configuration.
     """
     inline = {"domains": domains, "strict": strict_words, "hard": hard_words, "soft": soft_words}
-    found = _lists(tuple(inline.items()), package.sha256 if package else "", tuple(sorted((kind, file.path, file.sha256) for kind, file in files.items())))
+    found = _lists(tuple(inline.items()), package.sha256 if package else "", tuple(sorted(files.items())))
     urls = batch.column("url").to_pylist()
     there = [url for url in urls if url is not None]
     columns = {}
@@ -121,13 +122,13 @@ def _any(listed: Hashed, candidates: list[list[str]]) -> list[int]:
 
 
 @lru_cache(4)
-def _lists(inline: tuple[tuple[str, tuple[str, ...]], ...], digest: str, files: tuple[tuple[str, str, str], ...]) -> _Lists:
+def _lists(inline: tuple[tuple[str, tuple[str, ...]], ...], digest: str, files: tuple[tuple[Kind, PinnedFile], ...]) -> _Lists:
     """The lists of one recipe, read once a process."""
     content = {kind: b"" for kind in ("domains", "strict", "hard", "soft", *lists.ASSETS)}
     if digest:
         content.update(lists.bundled(digest))
-    for kind, path, sha in files:
-        content[kind] = lists.own(ListFile(path=path, sha256=sha))
+    for kind, file in files:
+        content[kind] = lists.own(file)
     for kind, words in inline:
         content[kind] += b"\n" + (lists.hosts(words) if kind == "domains" else "\n".join(words).encode())
     return _Lists(content)

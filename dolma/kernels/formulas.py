@@ -8,7 +8,7 @@ the next character with it. Source: Pandoc's `tex_math_dollars`; amsmath's envir
 import numba
 import numpy as np
 
-from dolma.kernels.words import code_points
+from dolma.kernels.words import code_points, stands_at
 
 # Columns of `formulas`, in order.
 FORMULAS = ("n_formulas", "math_chars", "n_chars", "n_commands")
@@ -27,15 +27,6 @@ def _marks(before: str) -> np.ndarray:
 
 _BEGIN, _END = _marks("begin"), _marks("end")
 _DOLLAR, _SLASH, _FEED = 36, 92, 10
-
-
-@numba.njit(cache=True)
-def _at(data: np.ndarray, i: int, end: int, mark: np.ndarray) -> bool:
-    size = int(mark[0])
-    k = 0
-    while k < size and i + k < end and data[i + k] == mark[1 + k]:
-        k += 1
-    return k == size
 
 
 @numba.njit(cache=True)
@@ -98,7 +89,7 @@ def _command(data: np.ndarray, i: int, stop: int, close: int, environment: int) 
             continue
         if environment < 0 and data[k + 1] == close:
             return k + 2
-        if environment >= 0 and _at(data, k + 1, stop, _END[environment]):
+        if environment >= 0 and stands_at(data, k + 1, stop, _END[environment]):
             return k + 1 + int(_END[environment, 0])
         k += 2
     return -1
@@ -121,7 +112,7 @@ def _one(data: np.ndarray, i: int, stop: int, end: int, dead: np.ndarray) -> int
         return after
     if following == 98:
         for row in range(_BEGIN.shape[0]):
-            if _at(data, i + 1, stop, _BEGIN[row]):
+            if stands_at(data, i + 1, stop, _BEGIN[row]):
                 after = -1 if i < dead[3 + row] else _command(data, i + 1 + int(_BEGIN[row, 0]), stop, 0, row)
                 dead[3 + row] = dead[3 + row] if after >= 0 else stop
                 return after

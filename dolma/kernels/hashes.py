@@ -3,13 +3,13 @@
 import numba
 import numpy as np
 
-from dolma.kernels.words import hash_end, hash_step
+from dolma.kernels.words import SEED, hash_end, hash_step
 
 
 @numba.njit(cache=True)
 def hash_bytes(data: np.ndarray, start: int, end: int) -> np.uint64:
     """FNV-1a of `data[start:end]`, all its bits made equally good."""
-    state = np.uint64(0xCBF29CE484222325)
+    state = SEED
     for byte in data[start:end]:
         state = hash_step(state, int(byte))
     return hash_end(state)
@@ -47,7 +47,7 @@ def hash_lines(data: np.ndarray, fold: bool) -> np.ndarray:
         while b > a and data[b - 1] <= 32:
             b -= 1
         if a < b and data[a] != 35:
-            state = np.uint64(0xCBF29CE484222325)
+            state = SEED
             for byte in data[a:b]:
                 state = hash_step(state, int(byte) + 32 if fold and 65 <= byte <= 90 else int(byte))
             made[n] = hash_end(state)

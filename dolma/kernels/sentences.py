@@ -33,8 +33,8 @@ def _capitals(data: np.ndarray, start: int, end: int) -> tuple[int, int]:
 
 
 @numba.njit(cache=True)
-def _next(data: np.ndarray, start: int, end: int) -> tuple[int, int]:
-    """Where the sentence that begins at `start` ends, without its marks, and where the next begins."""
+def _next(data: np.ndarray, start: int, end: int) -> tuple[int, int, int]:
+    """Where the sentence that begins at `start` ends, without its marks and with them, and where the next begins."""
     i = start
     run = -1
     while i < end:
@@ -53,10 +53,10 @@ def _next(data: np.ndarray, start: int, end: int) -> tuple[int, int]:
                 if class_of(code) != SPACE:
                     break
                 after = following
-            return run, after
+            return run, i, after
         run = -1
         i = after
-    return end, end
+    return end, end, end
 
 
 @numba.njit(cache=True)
@@ -67,8 +67,8 @@ def sentences(data: np.ndarray, offsets: np.ndarray, least: int, share: float) -
         data, offsets: see `words.buffers`.
         least, share: a sentence of at least `least` words of which more than this share begin with an upper-case letter is in list case.
     Returns:
-        bytes and int64 offsets of the sentences, bool for each whether it is in list case, and int64 offsets of shape (rows + 1,): the sentences of text i are
-        those from `[i]` up to `[i + 1]`.
+        bytes and int64 offsets of the sentences with their marks, bool for each whether it is in list case, and int64 offsets of shape (rows + 1,): the
+        sentences of text i are those from `[i]` up to `[i + 1]`.
     """
     rows = len(offsets) - 1
     most = rows
@@ -80,12 +80,12 @@ def sentences(data: np.ndarray, offsets: np.ndarray, least: int, share: float) -
     for row in range(rows):
         i, end = int(offsets[row]), int(offsets[row + 1])
         while i < end:
-            stop, following = _next(data, i, end)
+            stop, closed, following = _next(data, i, end)
             if trim(data, i, stop)[0] < stop:
                 words, capitals = _capitals(data, i, stop)
                 listed[n] = words >= least and capitals > share * words
-                out[at : at + stop - i] = data[i:stop]
-                at += stop - i
+                out[at : at + closed - i] = data[i:closed]
+                at += closed - i
                 n += 1
                 borders[n] = at
             i = following

@@ -7,7 +7,7 @@ the table of languages says (`dolma.text.languages`): an opening that is never c
 import numba
 import numpy as np
 
-from dolma.kernels.words import LETTER, NUMBER, SPACE, class_of, decode, longest
+from dolma.kernels.words import LETTER, NUMBER, SPACE, class_of, decode, longest, stands_at
 
 # Columns of `source`, in order; counts come before ratios.
 SOURCE = (
@@ -42,29 +42,17 @@ _CONTINUES[list(b"(,[{=+%\\")] = True
 
 
 @numba.njit(cache=True)
-def _at(data: np.ndarray, i: int, end: int, mark: np.ndarray) -> bool:
-    """Whether `mark` (its length, then its bytes) stands at byte `i`."""
-    size = int(mark[0])
-    if size == 0 or i + size > end:
-        return False
-    k = 0
-    while k < size and data[i + k] == mark[1 + k]:
-        k += 1
-    return k == size
-
-
-@numba.njit(cache=True)
 def _block_end(data: np.ndarray, i: int, end: int, opening: np.ndarray, closing: np.ndarray, nested: bool) -> int:
     """The byte after a block comment that begins at `i`; -1 where it is never closed."""
     depth = 1
     i += int(opening[0])
     while i < end:
-        if _at(data, i, end, closing):
+        if stands_at(data, i, end, closing):
             depth -= 1
             i += int(closing[0])
             if depth == 0:
                 return i
-        elif nested and _at(data, i, end, opening):
+        elif nested and stands_at(data, i, end, opening):
             depth += 1
             i += int(opening[0])
         else:
@@ -117,7 +105,7 @@ def _comment_end(data: np.ndarray, start: int, i: int, end: int, syntax: tuple, 
         if mark[0] == 0:
             break
         begins = mark[-1] == 0 or i == start or data[i - 1] == 10
-        if begins and i >= dead[k] and _at(data, i, end, mark):
+        if begins and i >= dead[k] and stands_at(data, i, end, mark):
             after = _block_end(data, i, end, mark, closes[row, k], flags[row, 2])
             if after >= 0:
                 return after
@@ -126,7 +114,7 @@ def _comment_end(data: np.ndarray, start: int, i: int, end: int, syntax: tuple, 
     if before == 92 or (flags[row, 3] and before not in (9, 10, 13, 32, 59)):
         return -1
     for k in range(lines.shape[1]):
-        if _at(data, i, end, lines[row, k]):
+        if stands_at(data, i, end, lines[row, k]):
             while i < end and data[i] != 10:
                 i += 1
             return i

@@ -234,6 +234,18 @@ def code_points(data: np.ndarray, start: int, end: int) -> int:
 
 
 @numba.njit(cache=True)
+def stands_at(data: np.ndarray, i: int, end: int, mark: np.ndarray) -> bool:
+    """Whether `mark` (its length, then its bytes) stands at byte `i`."""
+    size = int(mark[0])
+    if size == 0 or i + size > end:
+        return False
+    k = 0
+    while k < size and data[i + k] == mark[1 + k]:
+        k += 1
+    return k == size
+
+
+@numba.njit(cache=True)
 def count_words(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """int32 number of words of every text of a column (see `buffers`)."""
     size = most_words(longest(offsets))

@@ -3,44 +3,20 @@
 import mmap
 import os
 import struct
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, model_validator
-
-from dolma.core.config import Strict
-from dolma.core.errors import ConfigError, DataError
-from dolma.core.files import sha256, version
+from dolma.core.errors import DataError
+from dolma.core.files import PinnedFile
 
 MAGIC, NEWEST, SUPERVISED = 793_712_314, 12, 3
 CENTROIDS = 256
 
 
-class ModelFile(Strict):
-    """A fastText classifier anywhere on this machine; refused when a recipe is compiled, before any data is read, unless it is whole and the one meant."""
+class ModelFile(PinnedFile):
+    """A fastText classifier that is whole and the one meant."""
 
-    file: str = Field(description="absolute path; `~` and `$VARIABLE` are filled in")
-    sha256: str = Field(description="hex digest of its bytes, so that the recipe says which model it means", pattern="^[0-9a-f]{64}$")
-
-    @property
-    def path(self) -> str:
-        """The file with its variables filled in."""
-        return os.path.expandvars(os.path.expanduser(self.file))
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if not os.path.isabs(self.path):
-            raise ConfigError("model", "`file` is no absolute path", got=self.path, expected="/...", mend="give the whole path, or set the variable in it")
+    def inspect(self) -> None:
         check(self.path)
-        if (got := _digest(self.path, *version(self.path))) != self.sha256:
-            raise DataError(self.path, "this is another model", got=got, expected=self.sha256, mend="get the right file, or write its hash into the recipe")
-        return self
-
-
-@lru_cache(8)
-def _digest(path: str, *version: int) -> str:
-    return sha256(Path(path))
 
 
 def check(path: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dolma.core import files
-from dolma.core.errors import DataError, EnvironmentFault
+from dolma.core.config import check
+from dolma.core.errors import ConfigError, DataError, EnvironmentFault
 
 
 def test_write_atomic_leaves_all_or_nothing_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +74,24 @@ def test_safe_join_refuses_a_link_that_leaves(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc")
     with pytest.raises(DataError):
         files.safe_join(tmp_path, "link/passwd")
+
+
+def test_a_pinned_file_is_there_and_the_one_meant_or_the_recipe_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("casino")
+    digest = files.sha256(path)
+    monkeypatch.setenv("LISTS", str(tmp_path))
+    assert files.PinnedFile(file="$LISTS/list.txt", sha256=digest).path == str(path)
+    with pytest.raises(ConfigError, match="no absolute path"):
+        files.PinnedFile(file="list.txt", sha256=digest)
+    with pytest.raises(ConfigError, match="sha256"):
+        check({"file": str(path), "sha256": digest[:-1]}, files.PinnedFile, "recipe")
+    path.write_text("poker and another")
+    with pytest.raises(DataError, match="this is another file") as error:
+        files.PinnedFile(file=str(path), sha256=digest)
+    assert error.value.got == files.sha256(path)
+    with pytest.raises(EnvironmentFault, match="cannot be read"):
+        files.PinnedFile(file=str(tmp_path), sha256=digest)
+    path.unlink()
+    with pytest.raises(EnvironmentFault, match="every worker must see it"):
+        files.PinnedFile(file=str(path), sha256=digest)

@@ -43,6 +43,18 @@ def test_a_sentence_is_questioned_by_its_rule(sentence: str, questioned: str | N
     assert made["questionable_ratio"] == (0.5 if questioned else 0.0)
 
 
+@pytest.mark.parametrize(
+    ("text", "cursed"),
+    [
+        ("See Vol. 5 of it.", 1), ("See Vol.", 1), ("Now Ep. 4 is out.", 1), ("Ep. 4 is out.", 0),  # the paper's ` Ep.` has a blank before it
+        ("5 \u043a\u0433. Then.", 1), ("5 \u0433.\nThen.", 1), ("5 \u0448\u0442. Then.", 1), ("It is nr. 5.", 1), ("It is nr.5 now. Then.", 0),
+        ("He is 5 \u043a\u0433 now. Then.", 0), ("Home | About |. Then.", 0),
+    ],
+)  # fmt: skip
+def test_a_pattern_sees_the_marks_at_the_end_of_a_sentence(text: str, cursed: int) -> None:
+    assert measured(text)[0]["cursed_sentences"] == cursed
+
+
 def test_a_sentence_that_two_rules_question_counts_once() -> None:
     made = measured(f"It begins. {NAMES} Hilda on Facebook and three more came. It ends.")[0]
     assert (made["list_case_sentences"], made["cursed_sentences"]) == (1, 1)

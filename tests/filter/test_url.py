@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolma.core.errors import ConfigError, DataError, EnvironmentFault
+from dolma.core.files import PinnedFile
+from dolma.core.recipe import Recipe, compile
 from dolma.core.step import REGISTRY
 from dolma.filter import lists
-from dolma.filter.lists import Hashed, ListFile, Package
+from dolma.filter.lists import Hashed, Package
 from dolma.filter.url import COLUMNS, host, tag_url
 
 LISTS: dict[str, Any] = {
@@ -54,10 +56,10 @@ def test_hits_of_golden_addresses(url: str | None, expected: dict[str, int]) -> 
     assert hits(url, **LISTS) == expected
 
 
-def listed(folder: Path, kind: str, *entries: str) -> dict[Any, ListFile]:
+def listed(folder: Path, kind: str, *entries: str) -> dict[Any, PinnedFile]:
     path = folder / f"{kind}.txt"
     path.write_text("\n".join(entries))
-    return {kind: ListFile(path=str(path), sha256=sha256(path.read_bytes()).hexdigest())}
+    return {kind: PinnedFile(file=str(path), sha256=sha256(path.read_bytes()).hexdigest())}
 
 
 @pytest.mark.parametrize(
@@ -105,9 +107,23 @@ def test_a_changed_or_missing_list_stops_the_run(tmp_path: Path) -> None:
 def test_a_misspelt_list_is_an_error_of_the_recipe() -> None:
     from dolma.core.config import check
 
-    for value in ({"files": {"hart": {"path": "x", "sha256": "y"}}}, {"package": {"name": "other", "sha256": ""}}, {"files": {"hard": {"path": "x"}}}):
+    for value in ({"files": {"hart": {"file": "/x", "sha256": "y"}}}, {"package": {"name": "other", "sha256": ""}}, {"files": {"hard": {"file": "/x"}}}):
         with pytest.raises(ConfigError):
             check(value, REGISTRY["tag_url"].params, "filter.yaml")
+
+
+def test_a_list_file_is_checked_when_the_recipe_is_compiled(tmp_path: Path) -> None:
+    step = {"files": {kind: file.model_dump() for kind, file in listed(tmp_path, "hard", "casino").items()}}
+    recipe = Recipe.model_validate({"input": "x", "table": "document", "steps": [{"tag_url": step}]})
+    schema = pa.schema([("url", pa.string())])
+    compiled = compile("x", recipe, "x.yaml", lambda _: schema)
+    assert compiled.steps[0].params.files["hard"].path == str(tmp_path / "hard.txt")
+    (tmp_path / "hard.txt").write_text("another")
+    with pytest.raises(DataError, match="this is another file"):
+        compile("x", recipe, "x.yaml", lambda _: schema)
+    (tmp_path / "hard.txt").unlink()
+    with pytest.raises(EnvironmentFault, match="cannot be read"):
+        compile("x", recipe, "x.yaml", lambda _: schema)
 
 
 def pinned() -> Package:

@@ -33,8 +33,10 @@ PIECES = st.sampled_from(
 TEXT = st.one_of(st.lists(PIECES, max_size=30).map("".join), st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=40))
 
 
-def plain(text: str) -> list[str]:
-    return [part for part in re.split(r"[.!?]+\s+", text) if part.strip()]
+def plain(text: str) -> list[tuple[str, str]]:
+    """Sentences, and the marks behind each."""
+    parts = re.split(r"([.!?]+)\s+", text)
+    return [(part, marks) for part, marks in zip(parts[::2], [*parts[1::2], ""], strict=True) if part.strip()]
 
 
 def in_list_case(sentence: str, least: int, share: float) -> bool:
@@ -49,5 +51,5 @@ def test_sentences_equal_plain_python_on_any_text(texts: list[str], least: int, 
     want = [plain(text) for text in texts]
     assert places.tolist() == [sum(map(len, want[:k])) for k in range(len(want) + 1)]
     flat = list(chain.from_iterable(want))
-    assert column(data, borders).to_pylist() == flat
-    assert listed.tolist() == [in_list_case(one, least, share) for one in flat]
+    assert column(data, borders).to_pylist() == [one + marks for one, marks in flat]
+    assert listed.tolist() == [in_list_case(one, least, share) for one, _ in flat]

@@ -63,7 +63,7 @@ def test_word_vectors_are_no_classifier(tmp_path: Path) -> None:
 
 
 def test_the_hash_says_which_model_is_meant(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="this is another model") as error:
+    with pytest.raises(DataError, match="this is another file") as error:
         ModelFile(file=str(small / "lid.bin"), sha256="0" * 64)
     assert error.value.got == pinned(small / "lid.bin").sha256
     with pytest.raises(ConfigError, match="no absolute path"):
