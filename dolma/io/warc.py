@@ -79,7 +79,7 @@ def warc(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20
     yield from _batches(_rows(_Place(file, source, max_bytes, _http), Path(path), begin, end), SCHEMA, "content")
 
 
-@reader(out=TEXT_COLUMNS, splittable=True, packages=("fastwarc",))
+@reader(out=TEXT_COLUMNS, splittable=True, version=2, packages=("fastwarc",))
 def wet(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20, begin: int = 0, end: int | None = None) -> Iterator[pa.RecordBatch]:
     """One row for every record of a WET file (gzip, zstd or plain): the text that a crawl's publisher extracted.
 
