@@ -204,7 +204,7 @@ def _nodes(value: Any, own: frozenset[str] = frozenset()) -> Iterator[dict[str, 
         for inner in value:
             yield from _nodes(inner, own)
     elif isinstance(value, dict):
-        if value.get("class") == "LAMBDA" and value["syntax_type"] != "SINGLE_ARROW":  # `column -> '$.a'` reads JSON
+        if value.get("class") == "LAMBDA" and value.get("syntax_type") != "SINGLE_ARROW":  # `column -> '$.a'` reads JSON
             named = {_column(node) for node in _nodes(value["lhs"]) if node.get("class") == "COLUMN_REF"}
             own, value = own | named, {"class": "LAMBDA", "parameters": sorted(named), "expr": value["expr"]}
         if value.get("class") != "COLUMN_REF" or _column(value) not in own:

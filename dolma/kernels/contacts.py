@@ -6,7 +6,7 @@ import numpy as np
 MAIL, NUMBER, GROUPS = 0, 1, 2  # around an `@`; digits with what may stand between them; groups of hexadecimal digits with colons
 FIELDS = 6  # row, kind, and in bytes: begin of the context, of the place, its end; code points of the row before the context
 _CONTEXT = 48  # bytes before a place that its rule may look at
-_LOCAL, _DOMAIN = 64, 255  # longest parts of an address. Source: RFC 5321, 4.5.3.1
+_LOCAL, _DOMAIN = 64, 255  # bytes of the longest parts of an address. Source: RFC 5321, 4.5.3.1
 _GROUPS_BYTES = 46  # one more than the longest IPv6 address has
 _GAP = 3  # most characters between two digits of a number: `) -`
 _DIGITS = 7  # fewest digits of a telephone number. Source: NANP subscriber numbers
@@ -30,6 +30,23 @@ def _hex(byte: int) -> bool:
 @numba.njit(cache=True)
 def _local(byte: int) -> bool:
     return _alnum(byte) or byte in (37, 39, 43, 45, 46, 95)  # % ' + - . _
+
+
+@numba.njit(cache=True)
+def _mail(data: np.ndarray, i: int, start: int, end: int) -> tuple[int, int]:
+    """Begin and end of what could be an address around the `@` at `i`, letters of any script among it; nothing (`i`, `i`) where there is none."""
+    first, right = i, i + 1
+    while first > start and i - first <= _LOCAL and _local(data[first - 1]):
+        first -= 1
+    if i - first > _LOCAL:
+        return i, i
+    while first > start and i - first < _LOCAL and (_local(data[first - 1]) or data[first - 1] >= 0x80):  # a long run of them is a text without blanks
+        first -= 1
+    while data[first] & 0xC0 == 0x80:
+        first += 1
+    while right < end and right - i <= _DOMAIN and (_alnum(data[right]) or data[right] in (45, 46, 95) or data[right] >= 0x80):
+        right += 1
+    return (first, right) if first < i and right > i + 3 else (i, i)
 
 
 @numba.njit(cache=True)
@@ -117,12 +134,8 @@ def places(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         while i < end:
             byte = data[i]
             if byte == 64:
-                first, right = i, i + 1
-                while first > start and i - first <= _LOCAL and _local(data[first - 1]):
-                    first -= 1
-                while right < end and right - i <= _DOMAIN and (_alnum(data[right]) or data[right] in (45, 46, 95)):
-                    right += 1
-                if 0 < i - first <= _LOCAL and right > i + 3:
+                first, right = _mail(data, i, start, end)
+                if first < i:
                     left = _context(data, start, first)
                     out = _add(out, count, (row, MAIL, left, first, right, point - _points(data, left, i)))
                     count += 1

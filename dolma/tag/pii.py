@@ -1,6 +1,7 @@
 """Personal data in text: e-mail addresses, telephone numbers and IP addresses as spans, and a step that puts a token in their place."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from ipaddress import AddressValueError, IPv6Address
 from typing import Any
@@ -15,12 +16,29 @@ from dolma.core.step import step
 SPANS = pa.list_(pa.struct({"kind": pa.string(), "start": pa.int32(), "end": pa.int32()}))
 Span = tuple[str, int, int]
 
-_NO_DOMAIN = r"(?!(?:png|jpe?g|gif|svg|webp|css|js|json|html?|php|service|socket|timer|mount)\b)"  # files and units of systemd
+_NO_DOMAIN = r"(?!(?:png|jpe?g|gif|svg|webp|css|js|json|html?|php|service|socket|timer|mount)(?![a-z0-9_]))"  # files and units of systemd
+# Marks that stand on the letter before (`o\u0308`, vowels of India), joiners among them: no `\w` in Python
+_MARK = "\u200c\u200d" + "".join(chr(c) for c in (*range(0x300, 0x1DFF), *range(0xA66F, 0xABFF)) if unicodedata.category(chr(c))[0] == "M")
+# Scripts that words of another stand against without a blank: Thai, Lao, Tibetan, Burmese, Khmer, Hangul, kana, bopomofo, Han. Source: Unicode 16, blocks
+_DENSE = (
+    r"\u0e00-\u0e4e\u0e80-\u0ecd\u0f40-\u0fbc\u1000-\u109f\u1100-\u11ff\u1780-\u17d3\u3005-\u3007\u3041-\u309a\u309d-\u309f\u30a1-\u30fa\u30fc-\u318f"
+    r"\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_LATIN = rf"ß-öø-ÿ\u0100-\u024f\u1e00-\u1eff{_MARK}"  # small letters and marks beside those of ASCII
+_SPACED = rf"(?![{_DENSE}])[\w{_MARK}"  # a letter or digit of all other scripts; what else may stand there follows, and a bracket
+_LOCAL = rf"(?![{_DENSE}])\w(?:{_SPACED}%+'-])*(?:\.(?:{_SPACED}%+'-])+)*@"
+_MIXED = rf"\w[\w{_MARK}%+'-]*(?:\.[\w{_MARK}%+'-]+)*(?:(?<=[{_DENSE}])@|@(?=[{_DENSE}]))"
+_LABEL = rf"(?:(?!_|[{_DENSE}])\w(?:(?:(?!_){_SPACED}-]){{0,61}}(?!_){_SPACED}])?|[{_DENSE}](?:[{_DENSE}0-9-]{{0,61}}[{_DENSE}0-9])?)"
+_LAST = (
+    # the last label is of one case, so that it ends where `a@example.comEnglish` goes on; `ö` is within it (`vermögensberater`) and never its last, as in
+    # text of a wrong charset, `a@example.orgâ`; IANA's longest of a dense script has 6 letters
+    rf"{_NO_DOMAIN}(?:(?-i:[A-Z]?[a-z]{{1,23}}(?<=[A-Za-z]{{2}})(?![a-z0-9_-]|[{_LATIN}]+[a-z])|[A-Z]{{2,24}}(?![A-Za-z0-9_-]))"
+    rf"|(?=[a-z]*(?![{_DENSE}])[^\W\x00-\x7f])(?:(?![0-9_]){_SPACED}]){{2,24}}|[{_DENSE}]{{2,6}})"
+)
 _MAIL = re.compile(
-    # the last label is of one case, so that it ends where `a@example.comEnglish` goes on
-    r"\w[\w%+'-]*(?:\.[\w%+'-]+)*@(?:[a-z\d](?:[a-z\d-]{0,61}[a-z\d])?\.)+"
-    rf"{_NO_DOMAIN}(?-i:[A-Z]?[a-z]{{1,23}}(?<=[A-Za-z]{{2}})(?![a-z\d_-])|[A-Z]{{2,24}}(?![\w-]))",
-    re.ASCII | re.IGNORECASE,
+    # scripts mix before a dense letter or after one; else `邮箱` is not of `邮箱abc@example.com`, nor `으로` of `abc@example.com으로`
+    rf"(?:{_MIXED}|{_LOCAL})(?:(?:{_LABEL}\.)+{_LAST}|(?:(?!_)[\w{_MARK}-]{{1,63}}\.)+{_LAST})",
+    re.IGNORECASE,
 )
 _CONTEXT = 48  # characters before four numbers in which a word tells what they are
 _LINK = re.compile(r"(?<!mailto)://[^\s?#@]*$")  # `https://name:word@host`, `https://lists.example.org/message-id@host`
@@ -53,11 +71,12 @@ _PORT = re.compile(r":\d{2,5}\b")
 _NOBODY = re.compile(r"(?:0|10|127|22[4-9]|2[3-5]\d)\.|192\.168\.|169\.254\.|172\.(?:1[6-9]|2\d|3[01])\.")
 
 
-@step(needs=("text",), adds={"pii": SPANS})
+@step(needs=("text",), adds={"pii": SPANS}, version=2)
 def tag_pii(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The personal data in the text as `pii`: a list of (kind, start, end), sorted, disjoint; offsets in code points of `text`.
 
-    Kinds: `email`; `phone` (North American forms, `+` and 9 to 15 digits, and any 7 to 15 digits after a word such as `Tel.` or `Fax`); `ip` (IPv4 and
+    Kinds: `email` (letters of any script on both sides of the `@`);
+    `phone` (North American forms, `+` and 9 to 15 digits, and any 7 to 15 digits after a word such as `Tel.` or `Fax`); `ip` (IPv4 and
     IPv6 that are valid outside a private network, without versions and section numbers). The span has no blanks around it. An empty list where nothing is.
     In SQL: `len(pii)`, `len([p for p in pii if p.kind = 'email'])`, `[text[p.start + 1:p."end"] for p in pii]`.
 
