@@ -35,13 +35,15 @@ EMPTY = re.compile(r"\n{3,}")
 MAX_DEPTH = 100  # open marks at one time; text is moved once for each that closes. MediaWiki's own limit of templates is 40
 
 # What begins a redirect, by wiki language; upper or lower case. Source: the magic word `redirect` in MediaWiki's language files, for the larger Wikipedias
-REDIRECTS: list[str] = (
-    "REDIRECT AANSTUUR ADKAS ALIDIREKTU ALIH BIRZUZENDU DOORVERWIJZING LENCONG OHJAUS OMDIRIGERING PATRZ PERADRESAVIMAS PREUSMERITEV PREUSMJERI PRESMERUJ "
-    "PRZEKIERUJ PŘESMĚRUJ REDIRECCIÓ REDIRECCION REDIRECCIÓN REDIRECIONAMENTO REDIRECTEAZA REDIRECTION RIDREJTO RINDIRIZZA RINVIA SUUNA TAM TILVÍSUN "
-    "UUDELLEENOHJAUS WEITERLEITUNG YÖNLENDİRME YÖNLENDİR ÁTIRÁNYÍTÁS ĐỔI ΑΝΑΚΑΤΕΥΘΥΝΣΗ АЙДАУ ВИЖ ПЕРАНАКІРАВАНЬНЕ ПЕРЕНАПР ПЕРЕНАПРАВЛЕНИЕ ПЕРЕНАПРАВЛЕННЯ "
-    "ПРЕНАСОЧВАНЕ ПРЕНАСОЧУВАЊЕ ПРЕУСМЕРИ ՎԵՐԱՀՂՈՒՄ გადამისამართება הפניה تحويل تغییر_مسیر تغییرمسیر अनुप्रेषित पुनर्निर्देशन पुनर्प्रेषित வழிமாற்று దారిమార్పు "
-    "തിരിച്ചുവിടുക เปลี่ยนทาง 넘겨주기 リダイレクト 転送 重定向"
-).split()
+REDIRECTS: list[str] = list(
+    (
+        "REDIRECT AANSTUUR ADKAS ALIDIREKTU ALIH BIRZUZENDU DOORVERWIJZING LENCONG OHJAUS OMDIRIGERING PATRZ PERADRESAVIMAS PREUSMERITEV PREUSMJERI PRESMERUJ "
+        "PRZEKIERUJ PŘESMĚRUJ REDIRECCIÓ REDIRECCION REDIRECCIÓN REDIRECIONAMENTO REDIRECTEAZA REDIRECTION RIDREJTO RINDIRIZZA RINVIA SUUNA TAM TILVÍSUN "
+        "UUDELLEENOHJAUS WEITERLEITUNG YÖNLENDİRME YÖNLENDİR ÁTIRÁNYÍTÁS ĐỔI ΑΝΑΚΑΤΕΥΘΥΝΣΗ АЙДАУ ВИЖ ПЕРАНАКІРАВАНЬНЕ ПЕРЕНАПР ПЕРЕНАПРАВЛЕНИЕ ПЕРЕНАПРАВЛЕННЯ "
+        "ПРЕНАСОЧВАНЕ ПРЕНАСОЧУВАЊЕ ПРЕУСМЕРИ ՎԵՐԱՀՂՈՒՄ გადამისამართება הפניה تحويل تغییر_مسیر تغییرمسیر अनुप्रेषित पुनर्निर्देशन पुनर्प्रेषित வழிமாற்று దారిమార్పు "
+        "തിരിച്ചുവിടുക เปลี่ยนทาง 넘겨주기 リダイレクト 転送 重定向"
+    ).split()
+)
 
 # Templates that stand for words in a sentence, of the English Wikipedia; {n} is the n-th argument.
 TEMPLATES = {
