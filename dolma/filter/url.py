@@ -47,7 +47,7 @@ def tag_url(
     Args:
         domains, strict_words, hard_words, soft_words: entries of four of the lists.
         package: whose lists are listed_domains, listed, banned, soft_banned and subwords.
-        files: a list file each, `{file: /lists/hard.txt, sha256: ...}`, one entry a line, in addition to the entries above and in place of those of the package.
+        files: a list file each, `{file: /lists/hard.txt, sha256: ...}`, one entry a line, added to the entries above and in place of the package's.
     Source: RefinedWeb, arXiv:2306.01116 G.1, and FineWeb, arXiv:2406.17557 3.3, in the classes of the Olmo 3 all-dressed configuration.
     """
     inline = {"domains": domains, "strict": strict_words, "hard": hard_words, "soft": soft_words}

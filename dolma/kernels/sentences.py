@@ -67,8 +67,8 @@ def sentences(data: np.ndarray, offsets: np.ndarray, least: int, share: float) -
         data, offsets: see `words.buffers`.
         least, share: a sentence of at least `least` words of which more than this share begin with an upper-case letter is in list case.
     Returns:
-        bytes and int64 offsets of the sentences with their marks, bool for each whether it is in list case, and int64 offsets of shape (rows + 1,): the sentences of text i are
-        those from `[i]` up to `[i + 1]`.
+        bytes and int64 offsets of the sentences with their marks, bool for each whether it is in list case, and int64 offsets of shape (rows + 1,): the
+        sentences of text i are those from `[i]` up to `[i + 1]`.
     """
     rows = len(offsets) - 1
     most = rows
