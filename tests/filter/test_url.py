@@ -104,17 +104,19 @@ def test_a_changed_or_missing_list_stops_the_run(tmp_path: Path) -> None:
         measured("http://x.com", files=files)
 
 
-def test_a_misspelt_list_is_an_error_of_the_recipe() -> None:
+def test_a_misspelt_list_is_an_error_of_the_recipe(tmp_path: Path) -> None:
     from dolma.core.config import check
 
-    for value in ({"files": {"hart": {"file": "/x", "sha256": "y"}}}, {"package": {"name": "other", "sha256": ""}}, {"files": {"hard": {"file": "/x"}}}):
+    good = listed(tmp_path, "hard", "casino")["hard"].model_dump()
+    bad = {"hart": good}, {"hard": {"file": good["file"]}}, {"hard": {**good, "sha256": "y"}}, {"hard": {**good, "file": "lists/hard.txt"}}
+    for value in ({"package": {"name": "other", "sha256": ""}}, *({"files": one} for one in bad)):
         with pytest.raises(ConfigError):
             check(value, REGISTRY["tag_url"].params, "filter.yaml")
 
 
 def test_a_list_file_is_checked_when_the_recipe_is_compiled(tmp_path: Path) -> None:
     step = {"files": {kind: file.model_dump() for kind, file in listed(tmp_path, "hard", "casino").items()}}
-    recipe = Recipe.model_validate({"input": "x", "table": "document", "steps": [{"tag_url": step}]})
+    recipe = Recipe.model_validate({"input": "x", "table": "rows", "steps": [{"tag_url": step}]})
     schema = pa.schema([("url", pa.string())])
     compiled = compile("x", recipe, "x.yaml", lambda _: schema)
     assert compiled.steps[0].params.files["hard"].path == str(tmp_path / "hard.txt")

@@ -86,7 +86,7 @@ def test_a_broken_model_stops_a_run_before_it_reads_data(flow: tuple[Path, Path]
         model.unlink()
     else:
         model.write_bytes(content[:-100] if harm == "cut" else content[:-100] + b"\1" * 100)
-    with pytest.raises(DataError, match=r"cannot read the classifier|this is another model") as error:
+    with pytest.raises(DataError, match=r"cannot read the classifier|this is another file") as error:
         Run(place / "env.yaml", place / "pipelines").run(["."])
     assert error.value.where == str(model) and not (place / "out").exists()
 
