@@ -30,7 +30,7 @@ def rows(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], ledg
     """The rows that are shuffled: those of the input, or what the step's `rows` makes of them."""
     final = compiled.final
     assert final is not None
-    arguments = _wanted(final.step.rows, final.arguments(Path(plan.root))) if final.step.rows else {}
+    arguments = wanted(final.step.rows, final.arguments(Path(plan.root))) if final.step.rows else {}
     for batch in batches:
         made = final.step.rows(batch, **arguments) if final.step.rows else batch
         ledger.counts[f"{final.label}.rows_in"] += batch.num_rows
@@ -48,10 +48,11 @@ def shuffled_schema(plan: Plan, compiled: Compiled) -> pa.Schema:
     if compiled.final.step.rows is None:
         return schema
     empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
-    return compiled.final.step.rows(empty, **_wanted(compiled.final.step.rows, compiled.final.arguments(Path(plan.root)))).schema
+    return compiled.final.step.rows(empty, **wanted(compiled.final.step.rows, compiled.final.arguments(Path(plan.root)))).schema
 
 
-def _wanted(fn: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+def wanted(fn: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those of the arguments that `fn` takes."""
     import inspect
 
     names = inspect.signature(fn).parameters
@@ -139,7 +140,7 @@ def grouped(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], l
     assert final is not None
     arguments = final.arguments(Path(plan.root))
     if final.step.rows:
-        arguments = _wanted(final.step.fn, arguments)
+        arguments = wanted(final.step.fn, arguments)
     for chunk, starts, cont in whole_groups(batches, final.step.key, final.step.cap, final.step.splittable, final.label):
         ledger.clock.lap(SHUFFLE)
         made = final.step.fn(chunk, starts, cont=cont, **arguments)

@@ -8,9 +8,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -158,8 +160,26 @@ def reduce_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Recor
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, target)
             assets.append(File(name=name, rows=0, bytes=target.stat().st_size, sha256=sha256(target)))
-    made = finish(plan, "reduce", compiled, unit, work, ledger, table.to_batches(), compiled.schema)
+    if compiled.final.step.parts is None:
+        made = finish(plan, "reduce", compiled, unit, work, ledger, table.to_batches(), compiled.schema)
+    else:
+        files = write_parts(((number, part.to_batches()) for number, part in _parts(table, compiled.final, Path(plan.root))), compiled.schema, work)
+        made = finish(plan, "reduce", compiled, unit, work, ledger, None, None, files=tuple(files))
     return made.model_copy(update={"assets": tuple(assets)})
+
+
+def _parts(table: pa.Table, final: Bound, root: Path) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each output shard of a reduce step with its number; without rows, an empty shard 0."""
+    assert final.step.parts is not None
+    numbers = final.step.parts(table, **shuffle.wanted(final.step.parts, final.arguments(root)))
+    starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), table.num_rows]
+    for start, end in pairwise(starts):
+        yield (int(numbers[start]) if end else 0), table.slice(start, end - start)
+
+
+def write_parts(parts: Iterable[tuple[int, Iterable[pa.RecordBatch]]], schema: pa.Schema, work: Path) -> list[File]:
+    """Shards in `work`, named by their numbers."""
+    return [tables.write(rows, schema, work / f"{number:05d}.parquet", f"{number:05d}.parquet") for number, rows in parts]
 
 
 def scatter_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
@@ -205,7 +225,7 @@ def tags_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
     shard = unit.inputs[0]
     columns = ["origin", "key", *compiled.recipe.tags[shard.dataset]]
     file = shuffle.by_origin(
-        tables.read(Path(shard.path), shard.file, columns=columns), plans.unpack(plan.schemas[shard.dataset]), columns, plan.buckets, work / name, name
+        tables.read(Path(shard.path), shard.file, columns=columns), plans.unpack(plan.schemas[shard.dataset]), columns, plan.shards, work / name, name
     )
     ledger.counts["tags.rows"] += file.rows
     return finish(plan, "tags", compiled, unit, work, ledger, None, None, files=(file,))
