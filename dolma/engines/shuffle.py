@@ -211,6 +211,31 @@ def _chunk(first: pa.RecordBatch | None, batch: pa.RecordBatch, starts: np.ndarr
     return _join([first, batch]), np.concatenate([[0], starts[1:] + 1]).astype(np.int64), True
 
 
+def runs(batches: Iterable[pa.RecordBatch], column: str) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """Batches sorted by an int column as (value, its batches), one value after the other; what is not taken of a value is passed over."""
+    rest = iter(batches)
+    held: list[pa.RecordBatch] = []
+    while (batch := held.pop() if held else next(rest, None)) is not None:
+        if batch.num_rows == 0:
+            continue
+        number = batch.column(column)[0].as_py()
+
+        def same(current: pa.RecordBatch | None = batch, number: int = number) -> Iterator[pa.RecordBatch]:
+            while current is not None:
+                end = int(np.searchsorted(current.column(column).to_numpy(), number, side="right"))
+                if end:
+                    yield current.slice(0, end)
+                if end < current.num_rows:
+                    held.append(current.slice(end))
+                    return
+                current = next(rest, None)
+
+        mine = same()
+        yield number, mine
+        for _ in mine:
+            pass
+
+
 def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
 

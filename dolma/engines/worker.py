@@ -39,12 +39,12 @@ def run_unit(path: str, kind: str, index: int, attempt: str) -> Record:
     unit = next(one for one in plan.passes if one.kind == kind).units[index]
     if (done := record(plan, kind, unit)) is not None:
         return done
-    with _workplace(plan, f"{attempt}-{os.getpid()}-{kind}-{unit.name}") as work:
-        return _commit(plan, kind, unit, work, PASSES[kind](plan, compiled, unit, work))
+    with workplace(plan, f"{attempt}-{os.getpid()}-{kind}-{unit.name}") as work:
+        return commit(plan, kind, unit, work, PASSES[kind](plan, compiled, unit, work))
 
 
 @contextmanager
-def _workplace(plan: Plan, name: str) -> Iterator[Path]:
+def workplace(plan: Plan, name: str) -> Iterator[Path]:
     """A folder of its own for one attempt at a unit, gone afterwards; a disk that fills up at any step of the unit is a fault of the machine."""
     work = Path(plan.folder) / ".work" / name
     shutil.rmtree(work, ignore_errors=True)
@@ -110,7 +110,7 @@ def intact_record(plan: Plan, kind: str, unit: Unit) -> Record | None:
     return found
 
 
-def _commit(plan: Plan, kind: str, unit: Unit, work: Path, made: Record) -> Record:
+def commit(plan: Plan, kind: str, unit: Unit, work: Path, made: Record) -> Record:
     folder = Path(plan.folder)
     places = {name.split("/")[0] if name.split("/")[0] == unit.name else name for name in (f.name for f in (*made.files, *made.assets, *made.quarantine))}
     for place in sorted(places):
@@ -201,17 +201,17 @@ def gather_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Recor
 
 def gather_sorted(plan: Plan, compiled: Compiled, unit: Unit, batches: Iterator[pa.RecordBatch], attempt: str) -> Record:
     """`gather_unit` for rows that an engine's own shuffle has brought and sorted."""
-    with _workplace(plan, f"{attempt}-{os.getpid()}-gather-{unit.name}") as work:
+    with workplace(plan, f"{attempt}-{os.getpid()}-gather-{unit.name}") as work:
         ledger = Ledger(unit.name)
         made = finish(plan, "gather", compiled, unit, work, ledger, shuffle.grouped(plan, compiled, batches, ledger), compiled.schema)
-        return _commit(plan, "gather", unit, work, made)
+        return commit(plan, "gather", unit, work, made)
 
 
 def save_scattered(plan: Plan, unit: Unit, ledger: Ledger) -> None:
     """Record the counts (and quarantine) of a scatter whose rows went into an engine's own shuffle."""
     _, compiled = plans.load(str(Path(plan.folder) / ".work" / "plan.json"))
-    with _workplace(plan, f"native-{os.getpid()}-{unit.name}") as work:
-        _commit(plan, NATIVE, unit, work, finish(plan, NATIVE, compiled, unit, work, ledger, None, None))
+    with workplace(plan, f"native-{os.getpid()}-{unit.name}") as work:
+        commit(plan, NATIVE, unit, work, finish(plan, NATIVE, compiled, unit, work, ledger, None, None))
 
 
 NATIVE = "scatter-native"  # scatter records of an engine that shuffles itself: they have counts but no file
