@@ -129,7 +129,7 @@ def test_within_a_column_only_rows_of_one_value_meet() -> None:
 def test_mutated_pairs_meet_as_often_as_the_formula_says(preset: Preset, low: float, high: float) -> None:
     """Pairs of 300-token texts with k tokens changed; their true Jaccard by sets of 5-grams; hits by bin within four standard deviations."""
     rng = np.random.default_rng(5)
-    one = rng.integers(0, 1 << 30, (1200, 300), np.uint32)
+    one = rng.integers(0, 1 << 30, (1500, 300), np.uint32)
     other = one.copy()
     for row, changes in enumerate(rng.integers(1, 41, len(one))):
         other[row, rng.choice(300, changes, replace=False)] = rng.integers(0, 1 << 30, changes)
@@ -142,7 +142,7 @@ def test_mutated_pairs_meet_as_often_as_the_formula_says(preset: Preset, low: fl
     chance = 1 - (1 - similar**rows) ** bands
     for left in np.arange(low, high, 0.05):
         inside = (similar >= left) & (similar < left + 0.05)
-        assert inside.sum() >= 40, left
+        assert inside.sum() >= 25, left
         expected, deviation = chance[inside].sum(), np.sqrt((chance[inside] * (1 - chance[inside])).sum())
         assert abs(met[inside].sum() - expected) <= 4 * deviation + 1, (preset, left)
 
