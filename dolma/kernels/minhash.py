@@ -12,6 +12,7 @@ from dolma.kernels.words import buffers, fill_words, longest, most_words
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_SIGNED = 1 << 22  # minima that are held at once: signatures of 200 x 31 take 25 kB a text
 _S30, _S27, _S31, _S32, _ONE = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32), np.uint64(1)
 
 
@@ -223,9 +224,24 @@ def shingle_sets(texts: pa.Array, *, shingle: int) -> tuple[np.ndarray, np.ndarr
 
 def band_keys(texts: pa.Array, *, shingle: int, bands: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """int64 band keys, shape (texts, bands), and the number of shingles of each text or list of token ids. Two share a key where `rows` minima agree."""
-    found: Any
-    found, counts = signatures(texts, shingle=shingle, count=bands * rows, seed=seed)
-    return _bands(found, bands, rows), counts
+    keys, counts = np.empty((len(texts), bands), np.int64), np.zeros(len(texts), np.int32)
+    step = max(1, _SIGNED // (bands * rows))
+    for start in range(0, len(texts), step):
+        part = slice(start, start + step)
+        found, counts[part] = signatures(texts.slice(start, step), shingle=shingle, count=bands * rows, seed=seed)
+        keys[part] = _bands(found, bands, rows)
+    return keys, counts
+
+
+@numba.njit(cache=True)
+def keys_within(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """int64 band keys, shape (texts, bands), that two texts share only where they also have the same int64 value, shape (texts,)."""
+    out = np.empty(keys.shape, np.int64)
+    for row in range(len(keys)):
+        own = mix(np.uint64(values[row]) + _GOLDEN)
+        for band in range(keys.shape[1]):
+            out[row, band] = np.int64(mix((np.uint64(keys[row, band]) ^ own) * _GOLDEN) >> _ONE)
+    return out
 
 
 @numba.njit(cache=True)
