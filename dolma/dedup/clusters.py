@@ -1,7 +1,6 @@
 """Clusters of near duplicates from their edges: connected components, each named by its smallest key.
 
-Single linkage: of what is removed only about 80 % lies within Jaccard .7 of the one kept, since chains join unlike ends. The pair verification that
-the published pool adds is not done here.
+Single linkage: of what bands alone join only about 80 % lies within Jaccard .7 of the one kept, since chains join unlike ends; hence `verify_pairs`.
 """
 
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ import pyarrow as pa
 from dolma.core.errors import DataError
 from dolma.core.step import reduce_step
 
-TAG = {"origin": pa.int64(), "key": pa.int64(), "cluster": pa.int64(), "cluster_size": pa.int32(), "cluster_first": pa.bool_()}
+TAG = {"origin": pa.int64(), "key": pa.int64(), "cluster": pa.int64(), "cluster_size": pa.int32()}
 
 
 @reduce_step(needs=("origin_a", "key_a", "origin_b", "key_b"), out=TAG)
 def cluster_edges(batches: Iterator[pa.RecordBatch], *, folder: Path) -> pa.Table:
-    """For each document in a cluster of two or more: the cluster's smallest key, its size, and whether this is the document that is kept.
+    """For each document in a cluster of two or more: the cluster's smallest key and its size.
 
     Rows are sorted by origin; the result depends on the set of edges only, not on their order.
 
@@ -44,5 +43,5 @@ def cluster_edges(batches: Iterator[pa.RecordBatch], *, folder: Path) -> pa.Tabl
     labels = components(len(keys), np.searchsorted(keys, edges[:, 0]), np.searchsorted(keys, edges[:, 2]))
     sizes = np.bincount(labels, minlength=len(keys))[labels]
     order = np.argsort(origins, kind="stable")
-    columns = [origins, keys, keys[labels], sizes.astype(np.int32), labels == np.arange(len(keys))]
+    columns = [origins, keys, keys[labels], sizes.astype(np.int32)]
     return pa.table([pa.array(column[order]) for column in columns], schema=pa.schema(list(TAG.items())))

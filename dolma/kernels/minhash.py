@@ -215,32 +215,6 @@ def band_keys(texts: pa.Array, *, shingle: int, bands: int, rows: int, seed: int
 
 
 @numba.njit(cache=True)
-def _sets(data: np.ndarray, offsets: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    rows = len(offsets) - 1
-    most = most_words(longest(offsets))
-    starts, ends, hashes = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
-    flat = np.empty(most_words(int(offsets[rows] - offsets[0])) + rows, np.uint32)
-    borders = np.zeros(rows + 1, np.int64)
-    for row in range(rows):
-        words = fill_words(data, offsets[row], offsets[row + 1], starts, ends, hashes)
-        first = borders[row]
-        count = fill_shingles(hashes, words, size, flat[first:])
-        flat[first : first + count].sort()
-        last = first
-        for k in range(first, first + count):
-            if k == first or flat[k] != flat[last - 1]:
-                flat[last] = flat[k]
-                last += 1
-        borders[row + 1] = last
-    return flat[: borders[rows]].copy(), borders
-
-
-def shingle_sets(texts: pa.Array, *, shingle: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted distinct uint32 shingle hashes of every text, one text after the other, and the int64 borders of the texts, shape (texts + 1,)."""
-    return _sets(*buffers(texts), shingle)
-
-
-@numba.njit(cache=True)
 def text_hashes(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """uint64 hashes of the bytes of each text, two independent ones, shape (texts, 2)."""
     out = np.empty((len(offsets) - 1, 2), np.uint64)
