@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from dolma.core.errors import ConfigError
 from dolma.core.step import group_step
 from dolma.dedup.exact import preference
 from dolma.dedup.verify import parts
@@ -51,6 +52,9 @@ def mark_near(
         compare: words of a shingle of the true similarity, as in `verify_pairs`.
         shingle, bands, rows, seed: of the signatures, as `mark_minhash` was given them.
     """
+    for name, value in (("compare", compare), ("shingle", shingle), ("bands", bands), ("rows", rows)):
+        if value < 1:  # the kernels check no borders
+            raise ConfigError(f"mark_near: {name}", "a shingle or a signature needs at least one", got=value, expected="1 or more", mend="mend the recipe")
     sizes = np.diff(np.append(starts, batch.num_rows))
     lead = np.repeat(starts, sizes)
     place = np.arange(batch.num_rows)
