@@ -1,15 +1,25 @@
 """The kept document of a cluster, and each other one's similarity and band to it; the newest wins; the planted duplicates of the kit."""
 
+import gzip
+import itertools
+import json
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma.core.errors import ConfigError
+from dolma.core.schema import TABLES
 from dolma.dedup import verify
+from dolma.dedup.clusters import cluster_edges
 from dolma.dedup.exact import mark_exact
+from dolma.dedup.minhash import mark_minhash
 from dolma.dedup.near import TAG, mark_near
+from dolma.dedup.verify import verify_pairs
 from dolma.engines import shuffle
 from dolma.kernels.jaccard import jaccards
 from dolma.kernels.minhash import band_keys
@@ -102,3 +112,87 @@ def test_the_newest_wins_and_a_document_without_a_date_loses() -> None:
     batch = set_columns(batch, columns=AGE)
     assert {key: row["near_of"] for key, row in near(batch, prefer="age").items()} == {1: 4, 2: 4, 3: 4, 4: None, 5: 4}
     assert {row["key"]: row["exact_of"] for row in marks(mark_exact, batch, prefer="age")} == {1: 4, 2: 4, 3: 4, 5: 4}
+
+
+def edge_table(rows: list[dict]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(TABLES["edge"].items())))
+
+
+def tagged(batch: pa.RecordBatch, *edges: pa.Table) -> pa.RecordBatch:
+    """The clustered rows of `batch` with the columns cluster and cluster_size, as a recipe's `tags` give them."""
+    tags = cluster_edges(iter(pa.concat_tables(edges).to_batches()), folder=Path())
+    some = batch.take(tags.column("origin").combine_chunks())
+    return some.append_column("cluster", tags.column("cluster").combine_chunks()).append_column("cluster_size", tags.column("cluster_size").combine_chunks())
+
+
+def deduplicated(batch: pa.RecordBatch, threshold: float) -> tuple[dict[int, int], dict[int, dict]]:
+    """pool/exact, edges, components, verified, strict, clusters and near in memory: `exact_of` by key, and the rows of near by key."""
+    batch = set_columns(batch, columns=AGE)
+    exact = {row["key"]: row["exact_of"] for row in marks(mark_exact, batch, prefer="age")}
+    left = batch.filter(pa.array([key not in exact for key in batch.column("key").to_pylist()]))
+    components = tagged(batch, edge_table(marks(mark_minhash, left)))
+    large = pc.greater_equal(components.column("cluster_size"), 500)
+    bare = components.drop_columns(["cluster", "cluster_size"])
+    strict = edge_table(marks(mark_minhash, bare.filter(large), bands=200, rows=31))
+    verified = edge_table(marks(verify_pairs, components.filter(pc.invert(large)), threshold=threshold))
+    return exact, near(tagged(batch, verified, strict), prefer="age")
+
+
+@pytest.fixture(scope="module")
+def crawl(kit: Path) -> pa.RecordBatch:
+    """All pages of the kit's web archives as documents: `id` is that of the record, `key` and `origin` the number of the row."""
+    from dolma.extract.html import extract_html
+    from dolma.io.warc import warc
+
+    pages = []
+    for path in sorted((kit / "web").glob("crawl-*.warc.gz")):
+        for batch in warc(str(path), file=path.name):
+            answers = batch.filter(pc.and_(pc.equal(batch.column("record"), "response"), pc.equal(batch.column("status"), 200)))
+            html = answers.filter(pc.is_in(answers.column("content_type"), pa.array(["text/html", "application/xhtml+xml"])))
+            pages.append(extract_html(html).select(["id", "date", "text"]) if html.num_rows else html.select([]))
+    table = pa.Table.from_batches([page for page in pages if page.num_columns])
+    texts = table.filter(pc.greater_equal(pc.utf8_length(table.column("text")), 20)).combine_chunks().to_batches()[0]  # as pool/candidates
+    rows = pa.array(range(texts.num_rows), pa.int64())
+    return texts.append_column("key", rows).append_column("origin", rows)
+
+
+@pytest.fixture(scope="module")
+def gold(kit: Path) -> list[tuple[str, str, str]]:
+    """(role, record of the planted page, record of the page it was made from) of the kit."""
+
+    def read(name: str) -> list[dict]:
+        with gzip.open(kit / "web" / name, "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+
+    def record(row: dict) -> str:
+        return row["warc_record_id"].removeprefix("<urn:uuid:").removesuffix(">")
+
+    place = {row["id"]: record(row) for row in read("pages_gold.jsonl.gz")}
+    return [(row["role"], record(row), place[row["of"]]) for row in read("duplicates_gold.jsonl.gz")]
+
+
+@pytest.mark.kit
+@pytest.mark.slow
+@pytest.mark.parametrize(("threshold", "near_found"), [(0.8, 47), (0.75, 49)])  # two of the planted pairs have a true similarity of .788: bands find them
+def test_the_planted_duplicates_of_the_kit_are_found_and_no_unlike_pages_are_joined(
+    crawl: pa.RecordBatch, gold: list[tuple[str, str, str]], threshold: float, near_found: int
+) -> None:
+    exact, made = deduplicated(crawl, threshold)
+    row = {name: k for k, name in enumerate(crawl.column("id").to_pylist())}
+    leader = {key: key if one["near_of"] is None else one["near_of"] for key, one in made.items()}
+
+    def kept(name: str) -> int:
+        key = exact.get(row[name], row[name])
+        return leader.get(key, key)
+
+    there = [(role, one, of) for role, one, of in gold if one in row and of in row]
+    found = {role: sum(kept(one) == kept(of) for other, one, of in there if other == role) for role, _, _ in gold}
+    assert found == {"exact_duplicate": 48, "near_duplicate": near_found, "recrawl_same_url": 50}
+    planted = {frozenset((row[one], row[of])) for _, one, of in there}
+    groups: dict[int, list[int]] = {}
+    for name in row:
+        groups.setdefault(kept(name), []).append(row[name])
+    pairs = np.array([pair for rows in groups.values() for pair in itertools.combinations(rows, 2)])
+    true = jaccards(crawl.column("text"), pairs[:, 0], pairs[:, 1], shingle=3)
+    wrong = [pair for pair, value in zip(pairs.tolist(), true, strict=True) if value < 0.8 and frozenset(pair) not in planted]
+    assert not wrong and len(pairs) >= 98 + near_found

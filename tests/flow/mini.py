@@ -21,8 +21,10 @@ POOL = (
     "pool/strict",
     "pool/clusters",
     "pool/near",
+    "pool/pairs",
     "pool/unique",
 )
+ENDS = ("pool/unique", "pool/pairs")  # what needs all of POOL
 
 
 def write_env(folder: Path, name: str, **settings: object) -> Path:

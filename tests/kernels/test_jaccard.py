@@ -39,7 +39,7 @@ def test_similarity_is_that_of_python_sets(texts: list[str], size: int) -> None:
     left, right = np.array(pairs).T
     made = jaccards(pa.array(texts, pa.large_string()), left, right, shingle=size)
     assert made.tolist() == [np.float32(jaccard(sets[a], sets[b])) for a, b in pairs]
-    flat, borders = shingle_sets(pa.array(texts), shingle=size)
+    _, borders = shingle_sets(pa.array(texts), shingle=size)
     assert np.diff(borders).tolist() == [len(one) for one in sets]
 
 
