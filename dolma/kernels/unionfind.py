@@ -6,7 +6,7 @@ import numpy as np
 
 @numba.njit(cache=True)
 def root(parent: np.ndarray, node: int) -> int:
-    """The root of a node's tree."""
+    """The root of `node` in a forest of parents; paths are halved on the way."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]  # halving: each step shortens the path for the next
         node = parent[node]

@@ -57,7 +57,7 @@ def test_the_same_documents_survive_when_the_rows_lie_in_another_order(edges: li
     assert clustered([(moved[a], moved[b]) for a, b in edges], there).select(columns).sort_by("key").equals(one)
 
 
-def test_a_chain_is_one_cluster_with_one_document_kept() -> None:
+def test_a_chain_is_one_cluster() -> None:
     made = clustered([(0, 1), (1, 2), (4, 3)], keys=[50, 40, 30, 20, 10]).to_pydict()
     assert made["cluster"] == [30, 30, 30, 10, 10]
     assert made["cluster_size"] == [3, 3, 3, 2, 2]

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dolma.core.errors import ConfigError
 from dolma.dedup.exact import TAG, mark_exact
 from dolma.engines import shuffle
 from tests.dedup.groups import documents, marks
@@ -21,9 +23,8 @@ def found(batch: pa.RecordBatch, **sizes: Any) -> dict[int, int]:
 
 def plain(texts: list[str | None], keys: list[int]) -> dict[int, int]:
     first: dict[str, int] = {}
-    for key, text in sorted(zip(keys, texts, strict=True)):
-        if text is not None:
-            first.setdefault(text, key)
+    for key, text in sorted((key, text) for key, text in zip(keys, texts, strict=True) if text is not None):
+        first.setdefault(text, key)
     return {key: first[text] for key, text in zip(keys, texts, strict=True) if text is not None and first[text] != key}
 
 
@@ -44,7 +45,7 @@ def test_origin_says_which_row_is_marked() -> None:
 
 def test_only_bytes_that_are_the_same_are_duplicates() -> None:
     assert found(documents(["Text", "text", "text ", "te\u00adxt", "é", "e\u0301"])) == {}
-    assert found(documents(["", None, None, "", "😀", "😀"])) == {3: 0, 5: 4}  # NULL equals nothing
+    assert found(documents(["", None, "😀", "😀"])) == {3: 2}  # NULL is no text
 
 
 def test_two_rows_with_one_key_keep_the_first_row() -> None:
@@ -67,23 +68,36 @@ def test_no_rows_give_no_marks() -> None:
     assert (rows.num_rows, made.num_rows, made.schema) == (0, 0, pa.schema(list(TAG.items())))
 
 
-def crawled(rows: list[tuple[str | None, str | None, int | None]]) -> pa.RecordBatch:
-    """Documents of unlike texts with (url, crawl, age); their keys are their numbers."""
-    made = documents([f"text {n}" for n in range(len(rows))])
-    columns = {name: pa.array(values, kind) for name, values, kind in zip(("url", "crawl", "age"), zip(*rows, strict=True), KINDS, strict=True)}
-    return pa.RecordBatch.from_pydict({**{name: made.column(name) for name in made.schema.names}, **columns})
+CRAWLS = st.lists(st.tuples(st.sampled_from([None, "a", "b"]), st.sampled_from([None, "a", "b"]), st.sampled_from([None, 1, 2])), max_size=25)
 
 
-KINDS = (pa.string(), pa.string(), pa.int64())
+@settings(max_examples=60, deadline=None)
+@given(CRAWLS, st.randoms(use_true_random=False))
+def test_within_a_crawl_only_its_own_are_compared_and_the_preferred_is_kept(rows: list, random) -> None:
+    keys = random.sample(range(1 << 40), len(rows))
+    batch = documents(["text"] * len(rows), keys)
+    for name, number, kind in (("url", 0, pa.string()), ("crawl", 1, pa.string()), ("age", 2, pa.int64())):
+        batch = batch.append_column(name, pa.array([row[number] for row in rows], kind))
+    sets: dict[tuple[str, str], list[tuple[bool, int, int]]] = {}
+    for key, (url, crawl, age) in zip(keys, rows, strict=True):
+        if url is not None and crawl is not None:
+            sets.setdefault((url, crawl), []).append((age is None, age or 0, key))
+    expected = {key: min(alike)[2] for alike in sets.values() for _, _, key in alike if key != min(alike)[2]}
+    assert found(batch, by="url", within="crawl", prefer="age") == expected
 
 
-def test_by_address_the_preferred_is_kept_null_last_and_without_an_address_nothing_is_marked() -> None:
-    batch = crawled([("u", "a", 3), ("u", "b", 1), ("v", "a", 1), (None, "a", 0), ("u", "a", None), (None, "a", 0), ("v", "a", 1)])
-    assert found(batch, by="url", prefer="age") == {0: 1, 4: 1, 6: 2}
-    assert found(batch, by="url") == {1: 0, 4: 0, 6: 2}
+def test_addresses_are_compared_as_they_stand() -> None:
+    urls = ["http://a.org/", "https://a.org/", "http://a.org", "http://www.a.org/", "http://a.org/?", "http://a.org/", None, None]
+    batch = documents(["text"] * len(urls)).append_column("url", pa.array(urls, pa.string()))
+    assert found(batch, by="url") == {5: 0}
 
 
-def test_within_a_crawl_only_its_own_documents_are_compared() -> None:
-    batch = crawled([("u", "a", 3), ("u", "b", 1), ("u", "a", 1), ("u", None, 0), ("u", None, 0)])
-    assert found(batch, by="url", within="crawl") == {2: 0}
-    assert found(batch, by="url", within="crawl", prefer="age") == {0: 2}
+def test_a_value_and_its_crawl_may_not_change_places() -> None:
+    batch = documents(["x", "y"]).append_column("crawl", pa.array(["y", "x"]))
+    assert found(batch, within="crawl") == {}
+
+
+def test_columns_of_the_wrong_type_are_refused_by_their_parameter() -> None:
+    for params in ({"by": "key"}, {"prefer": "text"}):
+        with pytest.raises(ConfigError, match=f"mark_exact: {next(iter(params))}"):
+            found(documents(["x"]), **params)

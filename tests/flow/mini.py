@@ -12,8 +12,20 @@ from dolma.core import manifest
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 WEB = ("source/web/extract", "source/web/filter")
 OTHERS = ("source/pdf/extract", "source/code/extract", "source/code/filter", "source/math/extract", "source/wiki/extract")
-DEDUP = ("ids", "exact", "edges", "components", "verified", "strict", "clusters", "near")
-POOL = ("pool/candidates", *(f"pool/{name}" for name in DEDUP), "pool/unique")
+POOL = (
+    "pool/candidates",
+    "pool/ids",
+    "pool/exact",
+    "pool/edges",
+    "pool/components",
+    "pool/verified",
+    "pool/strict",
+    "pool/clusters",
+    "pool/near",
+    "pool/pairs",
+    "pool/unique",
+)
+ENDS = ("pool/unique", "pool/pairs")  # what needs all of POOL
 
 
 def write_env(folder: Path, name: str, **settings: object) -> Path:
