@@ -53,7 +53,8 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
             )
     buckets = len(shards) if tags else compiled.recipe.buckets or max(1, -(-sum(s.bytes for s in shards) // BUCKET_BYTES))
     passes = _passes(compiled, units, tags, buckets)
-    facts = _inherited(compiled, manifests, origin)
+    carried = any("origin" in graph._schema(name).names for name in compiled.recipe.inputs)
+    facts = _inherited(compiled, manifests, origin, carried)
     made = fingerprint(
         {
             "recipe": compiled.resolved(),
@@ -97,8 +98,11 @@ def _passes(compiled: Compiled, units: list[Unit], tags: dict[str, tuple[Shard, 
     return (*first, Pass(kind="scatter", units=tuple(units)), Pass(kind="gather", units=gathers))
 
 
-def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str) -> dict[str, Any]:
-    """Facts of the inputs, which must agree; a group pass says which rows its `origin` columns point to."""
+def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str, carried: bool) -> dict[str, Any]:
+    """Facts of the inputs, which must agree; a group pass says which rows its `origin` columns point to.
+
+    Where the inputs have such columns themselves (`carried`) they keep pointing where they did, to the rows of the last input if they differ.
+    """
     facts: dict[str, Any] = {}
     for name in compiled.recipe.inputs:
         for fact, value in manifests[name].facts.items():
@@ -113,7 +117,7 @@ def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str) 
                     mend="make them with the same recipe steps",
                 )
             facts[fact] = value
-    if compiled.final is not None and compiled.final.step.kind == "group":
+    if compiled.final is not None and compiled.final.step.kind == "group" and not carried:
         facts["origin"] = origin
     elif compiled.final is None and "origin" not in compiled.schema.names:
         facts.pop("origin", None)
