@@ -32,6 +32,7 @@ SHINGLE = 5  # words, as in the published near-duplicate search
 COUNT, SEED = 128, 1  # hashes of a signature: the standard error of an estimate of .5 is .044
 MARGIN = 3.0  # standard errors that an estimate may lie below the threshold: .1 % of what lies on it are missed
 MOST_ROWS = 2_000_000  # documents of a signature index, 1 GB
+MOST_LSH = 200_000  # documents of an LSH index: 2 GB of memory
 MOST_CANDIDATES = 200  # texts that are read for a lookup, the best by estimate
 SHOWN = ("id", "key", "source", "url", "file", "offset", "text")
 
@@ -93,14 +94,24 @@ class Signatures:
         return self.places[rows[np.argsort(-share, kind="stable")][:most]]
 
     def lsh(self, threshold: float) -> "MinHashLSH":
-        """A datasketch LSH index of the documents, each by its row in `places`. About 80 us and 3 kB a document.
+        """A datasketch LSH index of the documents, each by its row in `places`: 80 to 150 us and 10 kB a document, so that it
+        pays from about 1,000 lookups on (`scan` takes 115 ns a document).
 
         Its bands are chosen so that a miss weighs nine times what a needless candidate does.
 
         Raises:
+            ConfigError: more than MOST_LSH documents.
             EnvironmentFault: datasketch is not installed.
         """
         sketch = _datasketch()
+        if len(self.places) > MOST_LSH:
+            raise ConfigError(
+                "--lsh",
+                "too many documents for an LSH index in memory",
+                got=f"{len(self.places):,}",
+                expected=f"at most {MOST_LSH:,}",
+                mend="leave --lsh out; match thousands of texts as a later delivery (pipelines/README.md)",
+            )
         made = sketch.MinHashLSH(threshold=threshold, num_perm=COUNT, weights=(0.1, 0.9))
         for row, hashes in enumerate(self.hashes):
             made.insert(row, _lean(hashes), check_duplication=False)
@@ -214,16 +225,19 @@ class Bands:
     def scan(self, text: str, threshold: float, most: int = MOST_CANDIDATES) -> np.ndarray:
         """Places of the documents that share most bands with `text`; the bands decide what can be found, `threshold` does not."""
         from dolma.dedup.increment import index_bands
+        from dolma.engines.shuffle import bucket
 
         del threshold
         signature(text, self.shingle)  # refuses a text without words
         row = pa.record_batch({"key": pa.array([-1]), "origin": pa.array([0]), "text": pa.array([text], pa.large_string())})
         assert index_bands.rows is not None
         wanted = [key for key in index_bands.rows(row, delivery=0, **self.found.facts["bands"])["band_key"].to_pylist() if key >= 0]
+        numbers = bucket(pa.record_batch({"band_key": pa.array(wanted, pa.int64())}), index_bands.key, len(self.found.files))
         hits: Counter[int] = Counter()
-        for file in self.found.files:  # sorted by band_key: a filter reads the row groups that may have one
-            path = manifests.shard(self.root / self.found.dataset, file)
-            hits.update(pq.read_table(path, columns=["origin"], filters=[("band_key", "in", wanted)])["origin"].to_pylist())
+        for number in sorted(set(numbers.tolist())):  # a shard is a bucket, sorted by band_key: the filter reads the row groups that may have one
+            path = manifests.shard(self.root / self.found.dataset, self.found.files[number])
+            here = [key for key, place in zip(wanted, numbers, strict=True) if place == number]
+            hits.update(pq.read_table(path, columns=["origin"], filters=[("band_key", "in", here)])["origin"].to_pylist())
         best = sorted(hits, key=lambda place: (-hits[place], place))[:most]
         return np.array(best, np.int64)
 

@@ -117,6 +117,13 @@ def test_too_many_documents_are_refused_with_the_way_out(root: Path, monkeypatch
         near.signatures_of(root, "pool/unique")
 
 
+def test_an_lsh_index_that_memory_may_not_hold_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasketch")
+    monkeypatch.setattr(near, "MOST_LSH", 10)
+    with pytest.raises(ConfigError, match=r"(?s)too many documents for an LSH index.*leave --lsh out"):
+        look(root, near.signatures_of(root, "pool/unique"), QUERY, 0.5, lsh=True)
+
+
 def test_without_datasketch_the_lsh_index_says_what_to_install(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasketch", None)
     index = near.signatures_of(root, "pool/unique")

@@ -1,6 +1,6 @@
 """New documents against a corpus that is not computed again: an index of the corpus, the documents of it that new ones meet, and the true Jaccard.
 
-The index has a row for each band of a document's MinHash signature, one for its text and one for its id, 28 in all: 10 to 12 bytes each on disk, sorted
+The index has a row for each band of a document's MinHash signature, one for its text and one for its id, 28 in all: some 500 bytes a document, sorted
 by hash. A delivery is matched by a shuffle of two indexes; no text of the corpus is read. To verify what was found the corpus is read once, as a
 filtered scan: only the texts that a new document meets are shuffled.
 

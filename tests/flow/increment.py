@@ -33,6 +33,8 @@ def write_recipes(folder: Path, *dedup: str) -> Path:
     for name, files in {"pool": "old/*.gz", "increment": "new/*.gz", "both": "*/*.gz"}.items():
         value = {**SOURCE, "read": {"jsonl": {**SOURCE["read"]["jsonl"], "files": files}}}
         recipes[f"{name}/candidates"] = yaml.safe_dump(value)
+    for name in ("pool/bands", "increment/bands", "increment/shared", "increment/matches"):
+        recipes[name] += "buckets: 3\n"  # a corpus of this size would have one
     for name in dedup:
         recipes |= {f"{name}/{part}": yaml.safe_dump(value).replace("NAME", name) for part, value in FLOW.items()}
     for name, text in recipes.items():

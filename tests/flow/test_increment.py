@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dolma import near
 from dolma.core import manifest
 from dolma.core.errors import DataError, DolmaError
 from dolma.runner import Run
@@ -98,6 +99,15 @@ def test_the_same_bytes_with_any_number_of_tasks(place: Path, workers: int, task
     Run(write_env(place, name, workers=workers, tasks=tasks), place / "pipelines").run(["increment/fresh"])
     every = ("pool/candidates", "pool/bands", *MADE)
     assert manifests(place, name, every) == manifests(place, "one", every)
+
+
+def test_a_text_is_looked_up_in_the_index_of_the_corpus(place: Path) -> None:
+    root = place / "one"
+    index = near.bands_of(root, "pool/candidates", "pool/bands")
+    assert len(index.found.files) == 3
+    texts = [NEW["near7"], NEW["copy3"], NEW["fresh1"]]
+    found = near.near(root, "pool/candidates", texts, index, threshold=0.5, top=5)
+    assert [[(one.document["id"], round(one.jaccard, 4)) for one in ones] for ones in found] == [[("old7", round(111 / 121, 4))], [("old3", 1.0)], []]
 
 
 def test_an_index_of_another_signature_is_refused(place: Path, tmp_path: Path) -> None:
