@@ -199,7 +199,7 @@ def _write(root: Path, found: Manifest, shingle: int, folder: Path, path: Path) 
     with disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         for old in [one for one in folder.iterdir() if not one.name.startswith(found.fingerprint[:32])]:
-            shutil.rmtree(old)  # of the dataset as it was before
+            shutil.rmtree(old, ignore_errors=True)  # of the dataset as it was before; another call may be at it
         work = folder / f"{found.fingerprint[:32]}.{os.getpid()}.tmp"
         work.mkdir()
         np.save(work / "places.npy", np.concatenate(places), allow_pickle=False)

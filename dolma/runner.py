@@ -230,6 +230,9 @@ class Dataset:
             return ()
         if kind == "gather" and hasattr(self.engine, "shuffle"):
             return self.engine.shuffle(path, todo, self.attempt)
+        final = self.compiled.final
+        if kind == "reduce" and final is not None and (own := getattr(self.engine, final.step.distributed or "", None)):
+            return own(path, self.attempt)
         return self.engine.run(path, kind, todo, self.attempt)
 
     def _commit(self, records: dict[str, list[Record]]) -> Manifest:

@@ -42,6 +42,8 @@ class Step:
     cap: int = 1_000_000
     files: Callable[..., Any] | None = None
     packages: Callable[[BaseModel], tuple[str, ...]] = lambda _: ()
+    parts: Callable[..., Any] | None = None
+    distributed: str | None = None
     doc: str = field(default="", compare=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -137,17 +139,28 @@ def group_step(
 
 
 def reduce_step(
-    *, out: Columns | Callable[..., Columns], needs: Names = (), version: int = 1, facts: Callable[..., dict[str, Any]] | None = None, packages: Names = ()
+    *,
+    out: Columns | Callable[..., Columns],
+    needs: Names = (),
+    version: int = 1,
+    facts: Callable[..., dict[str, Any]] | None = None,
+    packages: Names = (),
+    parts: Callable[..., Any] | None = None,
+    distributed: str | None = None,
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a reduce step: `fn(batches, *, folder, **params)` reads all batches of a dataset in order and returns one table with the columns `out`.
 
     `folder` is a directory; files that the step writes there (a model, a tokenizer) belong to the dataset and stand in its manifest.
     `packages` as for `step`.
+
+    Args:
+        parts: `parts(table, **params)` gives the number of the output shard of each row, int64, never falling; absent: one shard.
+        distributed: the name of the same computation on engines that have it (`components` on Spark); its shards must be the same.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
-        params, doc = _parameters(fn), inspect.getdoc(fn) or ""
-        return _add(Step(fn.__name__, "reduce", fn, params, version, _needs(needs), _fixed(out), _assets(fn), facts, packages=_needs(packages), doc=doc))
+        extra = {"packages": _needs(packages), "parts": parts, "distributed": distributed, "doc": inspect.getdoc(fn) or ""}
+        return _add(Step(fn.__name__, "reduce", fn, _parameters(fn), version, _needs(needs), _fixed(out), _assets(fn), facts, **extra))
 
     return register
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from dolma.core import manifest
 from dolma.core.errors import DataError
 from dolma.core.step import Asset, group_step
-from dolma.dedup.minhash import mark_minhash
+from dolma.dedup.minhash import Preset, band_rows, signature_shape
 
 TEXT, ID = -1, -2  # in place of a band's number: the row of the whole text, and that of the id
 BANDS = {"band_key": pa.int64(), "band": pa.int32(), "delivery": pa.int32(), "key": pa.int64(), "origin": pa.int64()}
@@ -28,15 +28,17 @@ MATCH = {"origin": pa.int64(), "key": pa.int64(), "match_key": pa.int64(), "band
 VERIFIED = {**MATCH, "match_id": pa.string(), "jaccard": pa.float32()}
 
 
-def _entries(batch: pa.RecordBatch, *, delivery: int, shingle: int = 5, bands: int = 26, rows: int = 11, seed: int = 1) -> pa.RecordBatch:
+def _entries(
+    batch: pa.RecordBatch, *, delivery: int, shingle: int = 5, preset: Preset | None = None, bands: int | None = None, rows: int | None = None, seed: int = 1
+) -> pa.RecordBatch:
     from dolma.kernels.minhash import text_hashes
     from dolma.kernels.words import buffers
 
-    assert mark_minhash.rows is not None
-    met = mark_minhash.rows(batch, shingle=shingle, bands=bands, rows=rows, seed=seed)  # all bands of a document one after the other
+    count, height = signature_shape("index_bands", preset, bands, rows)
+    met = band_rows(batch, shingle=shingle, bands=count, rows=height, seed=seed)
     keys, origins = batch.column("key").to_numpy(), batch.column("origin").to_numpy()
     whole = (text_hashes(*buffers(batch.column("text")))[:, 0] >> np.uint64(1)).astype(np.int64)
-    band = np.concatenate([np.arange(met.num_rows, dtype=np.int32) % bands, np.full(len(keys), TEXT, np.int32), np.full(len(keys), ID, np.int32)])
+    band = np.concatenate([np.arange(met.num_rows, dtype=np.int32) % count, np.full(len(keys), TEXT, np.int32), np.full(len(keys), ID, np.int32)])
     columns = [
         np.concatenate([met.column("band_key").to_numpy(), whole, keys]),
         band,
@@ -47,23 +49,13 @@ def _entries(batch: pa.RecordBatch, *, delivery: int, shingle: int = 5, bands: i
     return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=pa.schema(list(BANDS.items())))
 
 
-def _signature(*, shingle: int, bands: int, rows: int, seed: int, **_: Any) -> dict[str, Any]:
-    return {"bands": {"shingle": shingle, "bands": bands, "rows": rows, "seed": seed}}
+def _signature(*, shingle: int, preset: Preset | None, bands: int | None, rows: int | None, seed: int, **_: Any) -> dict[str, Any]:
+    count, height = signature_shape("index_bands", preset, bands, rows)
+    return {"bands": {"shingle": shingle, "bands": count, "rows": height, "seed": seed}}
 
 
 @group_step(key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_entries, out=BANDS, splittable=True, facts=_signature)
-def index_bands(
-    batch: pa.RecordBatch,
-    starts: np.ndarray,
-    *,
-    cont: bool,
-    delivery: int,
-    every: bool = False,
-    shingle: int = 5,
-    bands: int = 26,
-    rows: int = 11,
-    seed: int = 1,
-) -> pa.RecordBatch:
+def index_bands(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, every: bool = False) -> pa.RecordBatch:
     """The index of a corpus: for each band, text and id the first document that has it, sorted by hash within a shard.
 
     The signature is a fact of the dataset: indexes of other signatures cannot be read together.
@@ -71,9 +63,8 @@ def index_bands(
     Args:
         delivery: number of these documents in time, 0 for the corpus; a later delivery is matched with all earlier ones.
         every: all documents of a band and not just the first; needed where these documents are to be matched.
-        shingle, bands, rows, seed: as for `mark_minhash`.
+        shingle, preset, bands, rows, seed: as for `mark_minhash`.
     """
-    del delivery, shingle, bands, rows, seed  # of the rows
     return batch.slice(int(cont)) if every else batch.take(pa.array(starts[int(cont) :]))
 
 
@@ -181,7 +172,7 @@ def verify_matches(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, mat
     rows = np.flatnonzero(new)
     lead = first[rows]
     texts = batch.column("text")
-    sizes = np.diff(shingle_sets(texts, shingle)[1])
+    sizes = np.diff(shingle_sets(texts, shingle=shingle)[1])
     true = jaccards(texts, lead, rows, shingle=shingle)
     same = pc.equal(texts.take(pa.array(lead)), texts.take(pa.array(rows)))
     found = _found(matches)[0]

@@ -64,7 +64,8 @@ class Plan(Strict):
     fingerprint: str
     recipe: dict[str, Any]
     schemas: dict[str, str]
-    buckets: int
+    buckets: int  # of a group pass
+    shards: int  # of the input, which tags are laid out by
     passes: tuple[Pass, ...]
     tags: dict[str, tuple[Shard, ...]] = {}
     facts: dict[str, Any] = {}

@@ -22,7 +22,8 @@ from dolma.engines.plan import Plan, Shard, Unit, unpack
 if TYPE_CHECKING:
     from dolma.engines.worker import Ledger
 
-CHUNK_ROWS = 65_536  # whole groups are given to a step in batches of about this size
+CHUNK_ROWS, CHUNK_BYTES = 65_536, 128 << 20  # whole groups are given to a step in batches of about this size, whichever comes first
+LARGE = 100_000  # rows of a group that the ledger speaks of
 OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
@@ -30,7 +31,7 @@ def rows(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], ledg
     """The rows that are shuffled: those of the input, or what the step's `rows` makes of them."""
     final = compiled.final
     assert final is not None
-    arguments = _wanted(final.step.rows, final.arguments(Path(plan.root))) if final.step.rows else {}
+    arguments = wanted(final.step.rows, final.arguments(Path(plan.root))) if final.step.rows else {}
     for batch in batches:
         made = final.step.rows(batch, **arguments) if final.step.rows else batch
         ledger.counts[f"{final.label}.rows_in"] += batch.num_rows
@@ -48,10 +49,11 @@ def shuffled_schema(plan: Plan, compiled: Compiled) -> pa.Schema:
     if compiled.final.step.rows is None:
         return schema
     empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
-    return compiled.final.step.rows(empty, **_wanted(compiled.final.step.rows, compiled.final.arguments(Path(plan.root)))).schema
+    return compiled.final.step.rows(empty, **wanted(compiled.final.step.rows, compiled.final.arguments(Path(plan.root)))).schema
 
 
-def _wanted(fn: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+def wanted(fn: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those of the arguments that `fn` takes."""
     import inspect
 
     names = inspect.signature(fn).parameters
@@ -139,9 +141,11 @@ def grouped(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], l
     assert final is not None
     arguments = final.arguments(Path(plan.root))
     if final.step.rows:
-        arguments = _wanted(final.step.fn, arguments)
+        arguments = wanted(final.step.fn, arguments)
+    large = _Large(ledger, final.label)
     for chunk, starts, cont in whole_groups(batches, final.step.key, final.step.cap, final.step.splittable, final.label):
         ledger.clock.lap(SHUFFLE)
+        large.count(np.diff(np.append(starts, chunk.num_rows)), cont)
         made = final.step.fn(chunk, starts, cont=cont, **arguments)
         ledger.clock.lap(final.label)
         out, counts = made if isinstance(made, tuple) else (made, {})
@@ -150,7 +154,33 @@ def grouped(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], l
         ledger.counts.update({f"{final.label}.{name}": value for name, value in counts.items()})
         yield out
         ledger.clock.lap(WRITE)
+    large.close()
     ledger.clock.lap(SHUFFLE)
+
+
+class _Large:
+    """Counts groups of more than `LARGE` rows, however they are cut into chunks."""
+
+    def __init__(self, ledger: "Ledger", label: str) -> None:
+        self.ledger, self.label, self.open = ledger, label, 0
+
+    def count(self, sizes: np.ndarray, cont: bool) -> None:
+        if cont:
+            sizes = np.array([self.open + sizes[0] - 1, *sizes[1:]])
+        else:
+            self.close()
+        for size in sizes[:-1][sizes[:-1] > LARGE]:
+            self._add(int(size))
+        self.open = int(sizes[-1])
+
+    def close(self) -> None:
+        if self.open > LARGE:
+            self._add(self.open)
+        self.open = 0
+
+    def _add(self, size: int) -> None:
+        self.ledger.counts[f"{self.label}.large_groups"] += 1
+        self.ledger.counts[f"{self.label}.large_rows"] += size
 
 
 def whole_groups(
@@ -164,43 +194,43 @@ def whole_groups(
         DataError: a group exceeds `cap` and the step cannot take it in chunks.
     """
     waiting: list[pa.RecordBatch] = []
-    count = 0
+    count = size = cut = 0  # rows and bytes that wait, and where the last group among them begins
     first: pa.RecordBatch | None = None  # first row of a group that is being given in chunks
     for batch in batches:
         if batch.num_rows == 0:
             continue
+        before = waiting[-1].slice(waiting[-1].num_rows - 1) if waiting else first
+        starts = _starts(batch, key)
+        if before is not None and _same(before, batch, key):
+            starts = starts[1:]
+        elif not waiting:
+            first, starts = None, starts[1:]
+        cut = count + int(starts[-1]) if len(starts) else cut
         waiting.append(batch)
-        count += batch.num_rows
-        if count < CHUNK_ROWS:
-            continue
-        joined = _join(waiting)
-        starts = _starts(joined, key)
-        cut = int(starts[-1])
-        if first is not None and not _same(first, joined, key):
-            first = None
-        if cut == 0 and count >= cap:
-            if not splittable:
-                raise DataError(
-                    where,
-                    "one group has more rows than this step can take",
-                    got=f"over {cap:,}",
-                    expected=f"at most {cap:,}",
-                    mend="split the key, or raise the step's cap",
-                )
-            yield _chunk(first, joined, starts)
-            first = first if first is not None else joined.slice(0, 1)
-            waiting, count = [], 0
+        count, size = count + batch.num_rows, size + batch.nbytes
+        if count < CHUNK_ROWS and size < CHUNK_BYTES:
             continue
         if cut:
+            joined = _join(waiting)
             head = joined.slice(0, cut)
-            yield _chunk(first, head, starts[starts < cut])
-            first = None
-            joined = joined.slice(cut)
-        waiting, count = [joined], joined.num_rows
+            yield _chunk(first, head, _starts(head, key))
+            first, rest = None, joined.slice(cut)
+            waiting, count, size, cut = ([rest] if rest.num_rows else []), rest.num_rows, rest.nbytes, 0
+        if count >= cap and not splittable:
+            raise DataError(
+                where,
+                "one group has more rows than this step can take",
+                got=f"over {cap:,}",
+                expected=f"at most {cap:,}",
+                mend="split the key, or raise the step's cap",
+            )
+        if count and splittable and (count >= cap or size >= CHUNK_BYTES):
+            joined = _join(waiting)
+            yield _chunk(first, joined, _starts(joined, key))
+            first = first if first is not None else joined.slice(0, 1)
+            waiting, count, size, cut = [], 0, 0, 0
     if count:
         joined = _join(waiting)
-        if first is not None and not _same(first, joined, key):
-            first = None
         yield _chunk(first, joined, _starts(joined, key))
 
 
@@ -208,6 +238,31 @@ def _chunk(first: pa.RecordBatch | None, batch: pa.RecordBatch, starts: np.ndarr
     if first is None:
         return batch, starts, False
     return _join([first, batch]), np.concatenate([[0], starts[1:] + 1]).astype(np.int64), True
+
+
+def runs(batches: Iterable[pa.RecordBatch], column: str) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """Batches sorted by an int column as (value, its batches), one value after the other; what is not taken of a value is passed over."""
+    rest = iter(batches)
+    held: list[pa.RecordBatch] = []
+    while (batch := held.pop() if held else next(rest, None)) is not None:
+        if batch.num_rows == 0:
+            continue
+        number = batch.column(column)[0].as_py()
+
+        def same(current: pa.RecordBatch | None = batch, number: int = number) -> Iterator[pa.RecordBatch]:
+            while current is not None:
+                end = int(np.searchsorted(current.column(column).to_numpy(), number, side="right"))
+                if end:
+                    yield current.slice(0, end)
+                if end < current.num_rows:
+                    held.append(current.slice(end))
+                    return
+                current = next(rest, None)
+
+        mine = same()
+        yield number, mine
+        for _ in mine:
+            pass
 
 
 def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

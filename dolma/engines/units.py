@@ -51,10 +51,10 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
                 expected=origin[:16],
                 mend=f"run {name} again",
             )
-    buckets = len(shards) if tags else compiled.recipe.buckets or max(1, -(-sum(s.bytes for s in shards) // BUCKET_BYTES))
+    buckets = compiled.recipe.buckets or max(1, -(-sum(s.bytes for s in shards) // BUCKET_BYTES))
     passes = _passes(compiled, units, tags, buckets)
     carried = any("origin" in graph._schema(name).names for name in compiled.recipe.inputs)
-    facts = _inherited(compiled, manifests, origin, carried)
+    facts = _inherited(compiled, manifests, None if carried else origin)
     made = fingerprint(
         {
             "recipe": compiled.resolved(),
@@ -76,6 +76,7 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
         recipe=compiled.recipe.model_dump(mode="json"),
         schemas=schemas,
         buckets=buckets,
+        shards=len(shards),
         passes=passes,
         tags=tags,
         facts=facts,
@@ -98,10 +99,11 @@ def _passes(compiled: Compiled, units: list[Unit], tags: dict[str, tuple[Shard, 
     return (*first, Pass(kind="scatter", units=tuple(units)), Pass(kind="gather", units=gathers))
 
 
-def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str, carried: bool) -> dict[str, Any]:
+def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str | None) -> dict[str, Any]:
     """Facts of the inputs, which must agree; a group pass says which rows its `origin` columns point to.
 
-    Where the inputs have such columns themselves (`carried`) they keep pointing where they did, to the rows of the last input if they differ.
+    Args:
+        origin: what names the rows of the input; None where the input brings an `origin` column: then its fact stays, of several inputs the last one's.
     """
     facts: dict[str, Any] = {}
     for name in compiled.recipe.inputs:
@@ -117,7 +119,7 @@ def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str, 
                     mend="make them with the same recipe steps",
                 )
             facts[fact] = value
-    if compiled.final is not None and compiled.final.step.kind == "group" and not carried:
+    if compiled.final is not None and compiled.final.step.kind == "group" and origin is not None:
         facts["origin"] = origin
     elif compiled.final is None and "origin" not in compiled.schema.names:
         facts.pop("origin", None)

@@ -8,9 +8,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -37,12 +39,12 @@ def run_unit(path: str, kind: str, index: int, attempt: str) -> Record:
     unit = next(one for one in plan.passes if one.kind == kind).units[index]
     if (done := record(plan, kind, unit)) is not None:
         return done
-    with _workplace(plan, f"{attempt}-{os.getpid()}-{kind}-{unit.name}") as work:
-        return _commit(plan, kind, unit, work, PASSES[kind](plan, compiled, unit, work))
+    with workplace(plan, f"{attempt}-{os.getpid()}-{kind}-{unit.name}") as work:
+        return commit(plan, kind, unit, work, PASSES[kind](plan, compiled, unit, work))
 
 
 @contextmanager
-def _workplace(plan: Plan, name: str) -> Iterator[Path]:
+def workplace(plan: Plan, name: str) -> Iterator[Path]:
     """A folder of its own for one attempt at a unit, gone afterwards; a disk that fills up at any step of the unit is a fault of the machine."""
     work = Path(plan.folder) / ".work" / name
     shutil.rmtree(work, ignore_errors=True)
@@ -108,7 +110,7 @@ def intact_record(plan: Plan, kind: str, unit: Unit) -> Record | None:
     return found
 
 
-def _commit(plan: Plan, kind: str, unit: Unit, work: Path, made: Record) -> Record:
+def commit(plan: Plan, kind: str, unit: Unit, work: Path, made: Record) -> Record:
     folder = Path(plan.folder)
     places = {name.split("/")[0] if name.split("/")[0] == unit.name else name for name in (f.name for f in (*made.files, *made.assets, *made.quarantine))}
     for place in sorted(places):
@@ -158,8 +160,26 @@ def reduce_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Recor
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(file, target)
             assets.append(File(name=name, rows=0, bytes=target.stat().st_size, sha256=sha256(target)))
-    made = finish(plan, "reduce", compiled, unit, work, ledger, table.to_batches(), compiled.schema)
+    if compiled.final.step.parts is None:
+        made = finish(plan, "reduce", compiled, unit, work, ledger, table.to_batches(), compiled.schema)
+    else:
+        files = write_parts(((number, part.to_batches()) for number, part in _parts(table, compiled.final, Path(plan.root))), compiled.schema, work)
+        made = finish(plan, "reduce", compiled, unit, work, ledger, None, None, files=tuple(files))
     return made.model_copy(update={"assets": tuple(assets)})
+
+
+def _parts(table: pa.Table, final: Bound, root: Path) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each output shard of a reduce step with its number; without rows, an empty shard 0."""
+    assert final.step.parts is not None
+    numbers = final.step.parts(table, **shuffle.wanted(final.step.parts, final.arguments(root)))
+    starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), table.num_rows]
+    for start, end in pairwise(starts):
+        yield (int(numbers[start]) if end else 0), table.slice(start, end - start)
+
+
+def write_parts(parts: Iterable[tuple[int, Iterable[pa.RecordBatch]]], schema: pa.Schema, work: Path) -> list[File]:
+    """Shards in `work`, named by their numbers."""
+    return [tables.write(rows, schema, work / f"{number:05d}.parquet", f"{number:05d}.parquet") for number, rows in parts]
 
 
 def scatter_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
@@ -181,17 +201,17 @@ def gather_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Recor
 
 def gather_sorted(plan: Plan, compiled: Compiled, unit: Unit, batches: Iterator[pa.RecordBatch], attempt: str) -> Record:
     """`gather_unit` for rows that an engine's own shuffle has brought and sorted."""
-    with _workplace(plan, f"{attempt}-{os.getpid()}-gather-{unit.name}") as work:
+    with workplace(plan, f"{attempt}-{os.getpid()}-gather-{unit.name}") as work:
         ledger = Ledger(unit.name)
         made = finish(plan, "gather", compiled, unit, work, ledger, shuffle.grouped(plan, compiled, batches, ledger), compiled.schema)
-        return _commit(plan, "gather", unit, work, made)
+        return commit(plan, "gather", unit, work, made)
 
 
 def save_scattered(plan: Plan, unit: Unit, ledger: Ledger) -> None:
     """Record the counts (and quarantine) of a scatter whose rows went into an engine's own shuffle."""
     _, compiled = plans.load(str(Path(plan.folder) / ".work" / "plan.json"))
-    with _workplace(plan, f"native-{os.getpid()}-{unit.name}") as work:
-        _commit(plan, NATIVE, unit, work, finish(plan, NATIVE, compiled, unit, work, ledger, None, None))
+    with workplace(plan, f"native-{os.getpid()}-{unit.name}") as work:
+        commit(plan, NATIVE, unit, work, finish(plan, NATIVE, compiled, unit, work, ledger, None, None))
 
 
 NATIVE = "scatter-native"  # scatter records of an engine that shuffles itself: they have counts but no file
@@ -205,7 +225,7 @@ def tags_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
     shard = unit.inputs[0]
     columns = ["origin", "key", *compiled.recipe.tags[shard.dataset]]
     file = shuffle.by_origin(
-        tables.read(Path(shard.path), shard.file, columns=columns), plans.unpack(plan.schemas[shard.dataset]), columns, plan.buckets, work / name, name
+        tables.read(Path(shard.path), shard.file, columns=columns), plans.unpack(plan.schemas[shard.dataset]), columns, plan.shards, work / name, name
     )
     ledger.counts["tags.rows"] += file.rows
     return finish(plan, "tags", compiled, unit, work, ledger, None, None, files=(file,))

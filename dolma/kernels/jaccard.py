@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 
 from dolma.kernels.minhash import fill_shingles
+from dolma.kernels.unionfind import root
 from dolma.kernels.words import buffers, fill_words, longest, most_words
 
 
@@ -30,23 +31,52 @@ def _sets(data: np.ndarray, offsets: np.ndarray, size: int) -> tuple[np.ndarray,
 
 
 @numba.njit(cache=True)
+def _jaccard(sets: np.ndarray, borders: np.ndarray, left: int, right: int) -> np.float32:
+    i, one = borders[left], borders[left + 1]
+    j, other = borders[right], borders[right + 1]
+    total, both = (one - i) + (other - j), 0
+    while i < one and j < other:
+        x, y = sets[i], sets[j]
+        both += x == y
+        i += x <= y
+        j += y <= x
+    return np.float32(both) / np.float32(total - both) if total else np.float32(0)
+
+
+@numba.njit(cache=True)
 def _jaccards(sets: np.ndarray, borders: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     out = np.empty(len(left), np.float32)
     for pair in range(len(left)):
-        i, one = borders[left[pair]], borders[left[pair] + 1]
-        j, other = borders[right[pair]], borders[right[pair] + 1]
-        total, both = (one - i) + (other - j), 0
-        while i < one and j < other:
-            if sets[i] == sets[j]:
-                both += 1
-                i += 1
-                j += 1
-            elif sets[i] < sets[j]:
-                i += 1
-            else:
-                j += 1
-        out[pair] = np.float32(both) / np.float32(total - both) if total else np.float32(0)
+        out[pair] = _jaccard(sets, borders, left[pair], right[pair])
     return out
+
+
+@numba.njit(cache=True)
+def forest(sets: np.ndarray, borders: np.ndarray, starts: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows whose Jaccard is at least `threshold`, as many as join what such pairs join: a spanning forest of each group.
+
+    Args:
+        sets, borders: of `shingle_sets`.
+        starts: first row of each group, and the number of rows; pairs lie within a group.
+    """
+    rows = len(borders) - 1
+    left, right = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    parent = np.arange(rows)
+    found = 0
+    for group in range(len(starts) - 1):
+        for i in range(starts[group], starts[group + 1]):
+            for j in range(i + 1, starts[group + 1]):
+                a, b = root(parent, i), root(parent, j)
+                if a == b:
+                    continue
+                small, large = borders[i + 1] - borders[i], borders[j + 1] - borders[j]
+                if min(small, large) < threshold * max(small, large):  # the sizes alone bound the similarity
+                    continue
+                if _jaccard(sets, borders, i, j) >= threshold:
+                    parent[max(a, b)] = min(a, b)
+                    left[found], right[found] = i, j
+                    found += 1
+    return left[:found], right[:found]
 
 
 def shingle_sets(texts: pa.Array, shingle: int) -> tuple[np.ndarray, np.ndarray]:

@@ -93,6 +93,49 @@ def band_keys(texts: pa.Array, *, shingle: int, bands: int, rows: int, seed: int
 
 
 @numba.njit(cache=True)
+def _token_signatures(ids: np.ndarray, offsets: np.ndarray, size: int, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    rows = len(offsets) - 1
+    most = longest(offsets)
+    hashes, shingles = np.empty(most, np.uint64), np.empty(most, np.uint32)
+    out = np.full((rows, len(a)), np.uint32(0xFFFFFFFF))
+    counts = np.zeros(rows, np.int32)
+    for row in range(rows):
+        words = offsets[row + 1] - offsets[row]
+        for k in range(words):
+            hashes[k] = mix(np.uint64(ids[offsets[row] + k]) + _GOLDEN)
+        counts[row] = fill_shingles(hashes, words, size, shingles)
+        signature = out[row]
+        for n in range(counts[row]):
+            _lower(signature, a, b, shingles[n])
+    return out, counts
+
+
+def token_band_keys(tokens: pa.Array, *, shingle: int, bands: int, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`band_keys` of lists of token ids: runs of `shingle` ids are the shingles. NULL counts as no ids."""
+    ids, offsets = token_buffers(tokens)
+    found: Any
+    found, counts = _token_signatures(ids, offsets, shingle, *coefficients(bands * rows, seed))
+    return _bands(found, bands, rows), counts
+
+
+def token_buffers(tokens: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The uint32 ids and the int64 row borders of a list column."""
+    lists = tokens.cast(pa.large_list(pa.uint32()))
+    counts = lists.value_lengths().fill_null(0).to_numpy()
+    return lists.flatten().to_numpy(), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+@numba.njit(cache=True)
+def mixed(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """int64 keys, shape (rows, bands), that are equal only where both the key and the row's value are."""
+    out = np.empty_like(keys)
+    for row in range(len(keys)):
+        for band in range(keys.shape[1]):
+            out[row, band] = np.int64(mix((np.uint64(keys[row, band]) ^ mix(np.uint64(values[row]))) * _GOLDEN) >> _ONE)
+    return out
+
+
+@numba.njit(cache=True)
 def text_hashes(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """uint64 hashes of the bytes of each text, two independent ones, shape (texts, 2)."""
     out = np.empty((len(offsets) - 1, 2), np.uint64)

@@ -5,7 +5,8 @@ import numpy as np
 
 
 @numba.njit(cache=True)
-def _root(parent: np.ndarray, node: int) -> int:
+def root(parent: np.ndarray, node: int) -> int:
+    """The root of a node's tree."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]  # halving: each step shortens the path for the next
         node = parent[node]
@@ -22,11 +23,11 @@ def components(nodes: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """
     parent = np.arange(nodes)
     for k in range(len(left)):
-        a, b = _root(parent, left[k]), _root(parent, right[k])
+        a, b = root(parent, left[k]), root(parent, right[k])
         if a < b:
             parent[b] = a
         elif b < a:
             parent[a] = b
     for node in range(nodes):
-        parent[node] = _root(parent, node)
+        parent[node] = root(parent, node)
     return parent

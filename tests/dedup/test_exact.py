@@ -1,5 +1,7 @@
 """Exact duplicates: every text but the first of its equals, whatever order the rows come in."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from tests.dedup.groups import documents, marks
 TEXTS = st.lists(st.sampled_from(["", None, "a", "A", "a ", "a\n", "中文", "中文 ", "😀", "é", "e\u0301", "long " * 40]), max_size=30)
 
 
-def found(batch: pa.RecordBatch, **sizes: int) -> dict[int, int]:
+def found(batch: pa.RecordBatch, **sizes: Any) -> dict[int, int]:
     """Key of each duplicate to the key of the one that is kept."""
     return {row["key"]: row["exact_of"] for row in marks(mark_exact, batch, **sizes)}
 
@@ -20,8 +22,9 @@ def found(batch: pa.RecordBatch, **sizes: int) -> dict[int, int]:
 def plain(texts: list[str | None], keys: list[int]) -> dict[int, int]:
     first: dict[str, int] = {}
     for key, text in sorted(zip(keys, texts, strict=True)):
-        first.setdefault(text or "", key)
-    return {key: first[text or ""] for key, text in zip(keys, texts, strict=True) if first[text or ""] != key}
+        if text is not None:
+            first.setdefault(text, key)
+    return {key: first[text] for key, text in zip(keys, texts, strict=True) if text is not None and first[text] != key}
 
 
 @settings(max_examples=100, deadline=None)
@@ -41,7 +44,7 @@ def test_origin_says_which_row_is_marked() -> None:
 
 def test_only_bytes_that_are_the_same_are_duplicates() -> None:
     assert found(documents(["Text", "text", "text ", "te\u00adxt", "é", "e\u0301"])) == {}
-    assert found(documents(["", None, "😀", "😀"])) == {1: 0, 3: 2}  # NULL counts as the empty text
+    assert found(documents(["", None, None, "", "😀", "😀"])) == {3: 0, 5: 4}  # NULL equals nothing
 
 
 def test_two_rows_with_one_key_keep_the_first_row() -> None:
@@ -62,3 +65,25 @@ def test_no_rows_give_no_marks() -> None:
     rows = mark_exact.rows(documents([]))
     made = mark_exact(rows, np.zeros(0, np.int64), cont=False)
     assert (rows.num_rows, made.num_rows, made.schema) == (0, 0, pa.schema(list(TAG.items())))
+
+
+def crawled(rows: list[tuple[str | None, str | None, int | None]]) -> pa.RecordBatch:
+    """Documents of unlike texts with (url, crawl, age); their keys are their numbers."""
+    made = documents([f"text {n}" for n in range(len(rows))])
+    columns = {name: pa.array(values, kind) for name, values, kind in zip(("url", "crawl", "age"), zip(*rows, strict=True), KINDS, strict=True)}
+    return pa.RecordBatch.from_pydict({**{name: made.column(name) for name in made.schema.names}, **columns})
+
+
+KINDS = (pa.string(), pa.string(), pa.int64())
+
+
+def test_by_address_the_preferred_is_kept_null_last_and_without_an_address_nothing_is_marked() -> None:
+    batch = crawled([("u", "a", 3), ("u", "b", 1), ("v", "a", 1), (None, "a", 0), ("u", "a", None), (None, "a", 0), ("v", "a", 1)])
+    assert found(batch, by="url", prefer="age") == {0: 1, 4: 1, 6: 2}
+    assert found(batch, by="url") == {1: 0, 4: 0, 6: 2}
+
+
+def test_within_a_crawl_only_its_own_documents_are_compared() -> None:
+    batch = crawled([("u", "a", 3), ("u", "b", 1), ("u", "a", 1), ("u", None, 0), ("u", None, 0)])
+    assert found(batch, by="url", within="crawl") == {2: 0}
+    assert found(batch, by="url", within="crawl", prefer="age") == {0: 2}

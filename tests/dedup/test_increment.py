@@ -30,7 +30,7 @@ def grouped(step: Step, rows: list[dict], schema: dict[str, pa.DataType], *, siz
 def index(texts: list[str | None], keys: list[int], delivery: int, every: bool = True) -> list[dict]:
     assert index_bands.rows is not None
     rows = index_bands.rows(documents(texts, keys), delivery=delivery, **SMALL).to_pylist()
-    return grouped(index_bands, rows, BANDS, delivery=delivery, every=every)
+    return grouped(index_bands, rows, BANDS, every=every)
 
 
 def test_an_index_has_every_band_text_and_id_of_a_document() -> None:
@@ -50,10 +50,10 @@ def test_the_index_of_a_corpus_keeps_the_smallest_key_of_a_band() -> None:
 def test_a_giant_band_in_chunks_gives_the_index_of_one_that_arrives_whole(monkeypatch: pytest.MonkeyPatch, every: bool) -> None:
     assert index_bands.rows is not None
     rows = index_bands.rows(documents(["same text here"] * 60 + ["another text there"] * 4), delivery=0, **SMALL).to_pylist()
-    whole = grouped(index_bands, rows, BANDS, delivery=0, every=every)
+    whole = grouped(index_bands, rows, BANDS, every=every)
     assert len(whole) == (64 * 5 if every else 64 + 2 * 4)
     monkeypatch.setattr(shuffle, "CHUNK_ROWS", 10)
-    assert grouped(index_bands, rows, BANDS, delivery=0, every=every, size=7, cap=20) == whole
+    assert grouped(index_bands, rows, BANDS, every=every, size=7, cap=20) == whole
 
 
 def test_a_giant_band_in_chunks_gives_the_matches_of_one_that_arrives_whole(monkeypatch: pytest.MonkeyPatch) -> None:

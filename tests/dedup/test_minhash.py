@@ -3,18 +3,21 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dolma.core.errors import ConfigError
+from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import TABLES
 from dolma.dedup.clusters import cluster_edges
-from dolma.dedup.minhash import mark_minhash
+from dolma.dedup.minhash import SHAPES, Preset, mark_minhash
 from dolma.engines import shuffle
+from dolma.kernels.minhash import token_band_keys
 from tests.dedup.groups import documents, marks
 
 BASE = "the people of the town come to the market early in the morning and that is what they do with joy every single day of the week".split()
@@ -27,7 +30,7 @@ TEXTS = st.lists(
 )
 
 
-def edges(batch: pa.RecordBatch, **params: int) -> set[tuple[int, int]]:
+def edges(batch: pa.RecordBatch, **params: Any) -> set[tuple[int, int]]:
     return {(row["key_a"], row["key_b"]) for row in marks(mark_minhash, batch, **params)}
 
 
@@ -90,7 +93,58 @@ def test_no_rows_give_no_edges() -> None:
 @pytest.mark.parametrize("value", [0, -3])
 def test_a_signature_of_nothing_is_refused_by_its_field(name: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"mark_minhash: {name}.*\n.*got {value}"):
-        edges(documents(["a b c"]), **{name: value})
+        edges(documents(["a b c"]), **({name: value} if name == "shingle" else {"bands": 3, "rows": 2, name: value}))
+
+
+@pytest.mark.parametrize("given", [{"bands": 3}, {"rows": 2}, {"preset": "olmo3", "bands": 3, "rows": 2}])
+def test_a_shape_is_a_preset_or_bands_and_rows(given: dict) -> None:
+    with pytest.raises(ConfigError, match="a preset, or bands and rows"):
+        edges(documents(["a b c"]), **given)
+
+
+def test_presets_are_the_published_shapes() -> None:
+    batch = documents(["a b c d e f g"] * 2)
+    for preset, bands in (("olmo3", 26), ("fineweb", 14), ("olmo3_strict", 200), (None, 26)):
+        assert len(marks(mark_minhash, batch, preset=preset)) == bands
+
+
+def test_shingles_of_token_ids_meet_as_words_do() -> None:
+    texts = ["a b c d e f g h", "a b c d e f g h", "a b c d e f g x", "", "h g f e d c b a"]
+    ids = pa.array([[ord(word) for word in text.split()] for text in texts], pa.large_list(pa.uint32()))
+    batch = documents(list(texts)).append_column("tokens", ids)
+    options = {"bands": 40, "rows": 1, "shingle": 3}
+    assert edges(batch, tokens="tokens", **options) == edges(batch, **options) == {(0, 1), (0, 2), (1, 2)} - {(1, 2)}
+    assert edges(batch.slice(1), tokens="tokens", **options) == {(1, 2)}
+
+
+def test_within_a_column_only_rows_of_one_value_meet() -> None:
+    batch = documents(["one text here"] * 5).append_column("cluster", pa.array([1, 2, 1, 2, 3], pa.int64()))
+    assert edges(batch, within="cluster") == {(0, 2), (1, 3)}
+    assert len(marks(mark_minhash, batch, within="cluster")) == 2 * 26
+    with pytest.raises(DataError, match="`within` needs a value in every row\n  got int64 with 1 nulls"):
+        edges(documents(["a"]).append_column("cluster", pa.array([None], pa.int64())), within="cluster")
+
+
+@pytest.mark.parametrize(("preset", "low", "high"), [("olmo3", 0.5, 0.9), ("fineweb", 0.4, 0.95), ("olmo3_strict", 0.7, 0.97)])
+def test_mutated_pairs_meet_as_often_as_the_formula_says(preset: Preset, low: float, high: float) -> None:
+    """Pairs of 300-token texts with k tokens changed; their true Jaccard by sets of 5-grams; hits by bin within four standard deviations."""
+    rng = np.random.default_rng(5)
+    one = rng.integers(0, 1 << 30, (1500, 300), np.uint32)
+    other = one.copy()
+    for row, changes in enumerate(rng.integers(1, 41, len(one))):
+        other[row, rng.choice(300, changes, replace=False)] = rng.integers(0, 1 << 30, changes)
+    grams = [[{tuple(row[k : k + 5]) for k in range(296)} for row in side.tolist()] for side in (one, other)]
+    similar = np.array([len(a & b) / len(a | b) for a, b in zip(*grams, strict=True)])
+    tokens = pa.array([*one.tolist(), *other.tolist()], pa.list_(pa.uint32()))
+    bands, rows = SHAPES[preset]
+    keys, _ = token_band_keys(tokens, shingle=5, bands=bands, rows=rows, seed=3)
+    met = (keys[: len(one)] == keys[len(one) :]).any(axis=1)
+    chance = 1 - (1 - similar**rows) ** bands
+    for left in np.arange(low, high, 0.05):
+        inside = (similar >= left) & (similar < left + 0.05)
+        assert inside.sum() >= 25, left
+        expected, deviation = chance[inside].sum(), np.sqrt((chance[inside] * (1 - chance[inside])).sum())
+        assert abs(met[inside].sum() - expected) <= 4 * deviation + 1, (preset, left)
 
 
 @pytest.fixture(scope="module")

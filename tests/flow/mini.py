@@ -12,7 +12,8 @@ from dolma.core import manifest
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 WEB = ("source/web/extract", "source/web/filter")
 OTHERS = ("source/pdf/extract", "source/code/extract", "source/code/filter", "source/math/extract", "source/wiki/extract")
-POOL = ("pool/candidates", "pool/exact", "pool/edges", "pool/clusters", "pool/unique")
+DEDUP = ("ids", "exact", "edges", "components", "verified", "strict", "clusters", "near")
+POOL = ("pool/candidates", *(f"pool/{name}" for name in DEDUP), "pool/unique")
 
 
 def write_env(folder: Path, name: str, **settings: object) -> Path:

@@ -29,7 +29,7 @@ def test_the_corpus_has_what_the_comparison_needs(one: Path) -> None:
     assert len(made["source/web/extract"]["files"]) == 8  # more units than tasks, and not a multiple of 7
     assert made["source/web/filter"]["rows"] > 50
     dropped = made["pool/unique"]["counts"]
-    assert dropped["0:keep.dropped.exact_duplicate"] > 0 and dropped["1:keep.dropped.near_duplicate"] > 0
+    assert dropped["1:keep.dropped.exact_duplicate"] > 0 and dropped["2:keep.dropped.near_duplicate"] > 0
 
 
 @pytest.mark.parametrize(("workers", "tasks"), [(1, 1), (2, 7)])  # 2 tasks: the test with kills

@@ -113,7 +113,7 @@ def test_a_text_is_looked_up_in_the_index_of_the_corpus(place: Path) -> None:
 def test_an_index_of_another_signature_is_refused(place: Path, tmp_path: Path) -> None:
     increment.write_recipes(tmp_path)
     path = tmp_path / "pipelines/increment/bands.yaml"
-    path.write_text(path.read_text().replace("bands: 26", "bands: 20"))
+    path.write_text(path.read_text().replace("preset: olmo3", "preset: fineweb"))
     with pytest.raises(DataError, match=r"inputs disagree on `bands`"):
         Run(write_env(place, "other"), tmp_path / "pipelines").run(["increment/shared"])
 

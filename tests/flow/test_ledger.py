@@ -93,8 +93,9 @@ def test_a_group_pass_loses_no_row_between_its_two_halves(whole: Path) -> None:
 def test_what_the_deduplication_dropped_is_what_it_marked(whole: Path) -> None:
     found = made(whole)
     drops = found["pool/unique"].counts
-    marks = manifest.read(whole / "pool/clusters").to_pylist()
+    marks = manifest.read(whole / "pool/near").to_pylist()
     exact = {row["key"] for row in manifest.read(whole / "pool/exact").to_pylist() if row["exact_of"] is not None}
-    near = {row["key"] for row in marks if not row["cluster_first"]} - exact
-    assert (drops["0:keep.dropped.exact_duplicate"], drops["1:keep.dropped.near_duplicate"]) == (len(exact), len(near))
+    near = {row["key"] for row in marks if row["near_of"] is not None}
+    assert not near & exact
+    assert (drops["1:keep.dropped.exact_duplicate"], drops["2:keep.dropped.near_duplicate"]) == (len(exact), len(near))
     assert found["pool/unique"].rows == found["pool/candidates"].rows - len(exact) - len(near)
