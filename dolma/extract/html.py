@@ -55,7 +55,7 @@ def _packages(params: Any) -> tuple[str, ...]:
     return ("resiliparse", "trafilatura") if params.extractor == "trafilatura" else ("resiliparse",)
 
 
-@step(needs=("id", "content", "charset"), adds=ADDS, removes=("content",), version=3, packages=_packages)
+@step(needs=("id", "content", "charset"), adds=ADDS, removes=("content",), version=4, packages=_packages)
 def extract_html(
     batch: pa.RecordBatch,
     *,
