@@ -10,7 +10,7 @@ from dolma.core import manifest
 from dolma.core.errors import DataError, DolmaError
 from dolma.runner import Run
 from tests.flow import increment
-from tests.flow.mini import manifests, write_env
+from tests.flow.mini import manifests, take_over, write_env
 
 MADE = ("increment/candidates", "increment/bands", "increment/shared", "increment/matches", "increment/verified", "increment/fresh")
 
@@ -99,6 +99,15 @@ def test_the_same_bytes_with_any_number_of_tasks(place: Path, workers: int, task
     Run(write_env(place, name, workers=workers, tasks=tasks), place / "pipelines").run(["increment/fresh"])
     every = ("pool/candidates", "pool/bands", *MADE)
     assert manifests(place, name, every) == manifests(place, "one", every)
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_the_same_bytes_on_spark(place: Path, spark: object) -> None:
+    take_over(place, "spark", ("pool/candidates", "pool/bands", "increment/candidates", "increment/bands"))
+    made = ("increment/shared", "increment/matches", "increment/verified")
+    assert Run(write_env(place, "spark", engine="spark", tasks=3), place / "pipelines").run(["increment/verified"]) == len(made)
+    assert manifests(place, "spark", made) == manifests(place, "one", made)
 
 
 def test_a_text_is_looked_up_in_the_index_of_the_corpus(place: Path) -> None:
