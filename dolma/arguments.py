@@ -19,6 +19,12 @@ after `dolma stats source/web/filter --what-if --save`:
   SELECT count(*) AS kept, sum(chars) AS chars FROM measures_source_web_filter WHERE (fails = [] OR fails = ['not_english']) AND lang_score >= 0.5
   SELECT n, count(*) FILTER (n_words < n) AS lost FROM measures_source_web_filter, range(10, 110, 10) AS r(n) GROUP BY 1 ORDER BY 1"""
 
+NEAR_EXAMPLES = """examples:
+  dolma near "$(head -c 3000 page.txt)"
+  dolma near --file page.txt --in pool/documents --threshold 0.3 --format json
+  dolma near - --lines --lsh --in pool/unique < texts.txt
+  dolma near --file page.txt --in pool/candidates --bands pool/bands      finds what its bands find: with 26 x 11 half of what has .72"""
+
 
 def parser(verbs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
     """The parser of the command line; its namespace has the function of its verb as `verb`."""
@@ -48,6 +54,7 @@ def parser(verbs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argpars
     one.add_argument("-n", type=int, default=10, help="how many pages on which the first does worst (default: 10)")
     one.add_argument("--page", metavar="ID", help="print the known text of one page and those of the extractors side by side")
     one.add_argument("--width", type=int, default=160, help="characters of a line of --page (default: 160)")
+    _near(verb)
     one = verb("trace", "name the documents inside a packed sequence")
     one.add_argument("dataset", help="e.g. shard/pool")
     one.add_argument("stream", help="e.g. web/science/18")
@@ -110,6 +117,22 @@ def _looking(verb: Verb) -> None:
     one.add_argument("--width", type=int, help="characters of a value that are shown (default: 600; 0: all)")
     one.add_argument("--full", action="store_const", const=0, dest="width", help="the same as --width 0")
     one.add_argument("--format", choices=("text", "json"), help="form of the rows on stdout (default: text); json: one a line, whole")
+
+
+def _near(verb: Verb) -> None:
+    text = "find the documents of a dataset that are near a text, by the Jaccard similarity of their word shingles"
+    one = verb("near", text, NEAR_EXAMPLES)
+    what = one.add_mutually_exclusive_group(required=True)
+    what.add_argument("text", nargs="?", help="the text; - reads it from stdin")
+    what.add_argument("--file", type=Path, help="read it from this file")
+    one.add_argument("--in", dest="dataset", default="pool/unique", help="a dataset of documents (default: %(default)s)")
+    one.add_argument("--threshold", type=float, default=0.5, metavar="JACCARD", help="smallest similarity (default: %(default)s)")
+    one.add_argument("--top", type=_count, default=5, metavar="N", help="most documents for a text (default: %(default)s)")
+    one.add_argument("--lines", action="store_true", help="each line is a text of its own")
+    one.add_argument("--lsh", action="store_true", help="through a datasketch LSH index, made anew in memory: for thousands of --lines")
+    one.add_argument("--bands", metavar="DATASET", help="through the band index of a large dataset (step index_bands), without one of signatures")
+    one.add_argument("--shingle", type=_count, metavar="WORDS", help="words of a shingle (default: 5, or that of --bands)")
+    one.add_argument("--format", choices=("table", "json"), default="table", help="form of the result on stdout; json: one document a line, whole")
 
 
 def _count(text: str) -> int:

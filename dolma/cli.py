@@ -222,6 +222,30 @@ def _compare(args: argparse.Namespace) -> None:
     print(f"\nF1 where {names[0]} does worst\n{table(['page', *names], compare.worst(columns, args.n))}")
 
 
+def _near(args: argparse.Namespace) -> None:
+    from dolma import near
+    from dolma.console import table
+
+    root = _root(args)
+    given = near.read(args.file) if args.file else sys.stdin.read() if args.text == "-" else args.text
+    texts = [line for line in given.splitlines() if line.strip()] if args.lines and given.strip() else [given]
+    if args.bands:
+        _refuse(args, "with --bands", "leave it out: a band index has its own", shingle="--shingle", lsh="--lsh")
+    index = near.bands_of(root, args.dataset, args.bands) if args.bands else near.signatures_of(root, args.dataset, args.shingle or near.SHINGLE)
+    found = near.near(root, args.dataset, texts, index, threshold=args.threshold, top=args.top, lsh=args.lsh)
+    if args.format == "json":
+        import json
+
+        for number, one in ((n, one) for n, ones in enumerate(found, 1) for one in ones):
+            print(json.dumps({"text_number": number, "jaccard": round(one.jaccard, 6), **one.document}, default=str, ensure_ascii=False))
+    elif any(found):
+        names = ["jaccard", "id", "source", "where", "begins"]
+        rows = [[n, *near.line(one)] for n, ones in enumerate(found, 1) for one in ones]
+        print(table(["text", *names], rows) if args.lines else table(names, [row[1:] for row in rows]))
+    if not any(found):
+        log.info("%s", f"nothing in {args.dataset} has a Jaccard similarity of {args.threshold:g} or more")
+
+
 def _trace(args: argparse.Namespace) -> None:
     from dolma.console import table
     from dolma.trace import trace
@@ -315,6 +339,7 @@ VERBS = {
     "sql": _sql,
     "inspect": _inspect,
     "compare": _compare,
+    "near": _near,
     "trace": _trace,
     "report": _report,
     "publish": _publish,

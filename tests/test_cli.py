@@ -37,7 +37,7 @@ def test_verbs_are_those_of_the_house(capsys: pytest.CaptureFixture[str]) -> Non
         cli.main(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for verb in ("gather", "fetch", "plan", "run", "stats", "sql", "inspect", "compare", "trace", "report", "publish", "verify", "steps", "doctor"):
+    for verb in ("gather", "fetch", "plan", "run", "stats", "sql", "inspect", "compare", "near", "trace", "report", "publish", "verify", "steps", "doctor"):
         assert f"\n    {verb} " in out
 
 

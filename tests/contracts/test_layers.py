@@ -15,6 +15,7 @@ DOORS = {  # heavy package: the files that may import it, each of them inside a 
     "pyspark": {"dolma/engines/spark.py", "dolma/engines/components.py"},
     "datatrove": {"dolma/engines/datatrove.py"},
     "ray": set[str](),
+    "datasketch": {"dolma/near.py"},
     "duckdb": {"dolma/sql.py", "dolma/table.py"},
     "streaming": {"dolma/io/mds.py", "training/data.py"},
     "fasttext": {"dolma/text/fasttext.py"},
