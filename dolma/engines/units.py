@@ -53,7 +53,8 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
             )
     buckets = len(shards) if tags else compiled.recipe.buckets or max(1, -(-sum(s.bytes for s in shards) // BUCKET_BYTES))
     passes = _passes(compiled, units, tags, buckets)
-    facts = _inherited(compiled, manifests, origin)
+    carried = bool(compiled.recipe.inputs) and all("origin" in graph._schema(name).names for name in compiled.recipe.inputs)
+    facts = _inherited(compiled, manifests, None if carried else origin)
     made = fingerprint(
         {
             "recipe": compiled.resolved(),
@@ -97,8 +98,12 @@ def _passes(compiled: Compiled, units: list[Unit], tags: dict[str, tuple[Shard, 
     return (*first, Pass(kind="scatter", units=tuple(units)), Pass(kind="gather", units=gathers))
 
 
-def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str) -> dict[str, Any]:
-    """Facts of the inputs, which must agree; a group pass says which rows its `origin` columns point to."""
+def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str | None) -> dict[str, Any]:
+    """Facts of the inputs, which must agree; a group pass says which rows its `origin` columns point to.
+
+    Args:
+        origin: digest of the input's shards; None where their rows have a column `origin` already, that goes on pointing to where it did.
+    """
     facts: dict[str, Any] = {}
     for name in compiled.recipe.inputs:
         for fact, value in manifests[name].facts.items():
@@ -114,7 +119,8 @@ def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str) 
                 )
             facts[fact] = value
     if compiled.final is not None and compiled.final.step.kind == "group":
-        facts["origin"] = origin
+        if origin is not None:
+            facts["origin"] = origin
     elif compiled.final is None and "origin" not in compiled.schema.names:
         facts.pop("origin", None)
     return facts
