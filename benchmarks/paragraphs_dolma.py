@@ -11,20 +11,23 @@ PART = 32_000_000  # bytes of a file of JSON lines: a corpus comes in files
 NAME = "repeated"  # of the toolkit's attribute
 RECIPES = {
     "texts": "read: {jsonl: {files: documents/*.jsonl, columns: {id: string, text: large_string}, required: [id, text]}}\ntable: rows\n"
-    'steps: [{set: {columns: {key: "(hash(id) >> 1)::BIGINT"}}}]',
+    'steps: [{set: {columns: {key: "(hash(id) >> 1)::BIGINT"}}}, {select: {columns: [id, key, text]}}]',
     "spans": "input: texts\ntable: span\nsteps: [{mark_paragraphs: {unit: line, least: 1}}]",
     "marks": "input: spans\ntable: tag\nsteps: [{join_spans: {}}]",
 }
 
 
 def prepare(folder: Path, size: int) -> str:
-    """The texts as files of JSON lines below `documents`, the toolkit's layout, and as the dataset `texts` below `made` for ours."""
+    """The texts as files of JSON lines below `documents`, the toolkit's layout, and as the dataset `texts` below `made` for ours.
+
+    Where they come again, their lines begin with the number of the turn: a turn repeats what the texts themselves repeat, and not the turn before it.
+    """
     described = corpus.write(folder, size)
     (folder / "documents").mkdir()
     with (folder / "texts" / "texts.jsonl").open("rb") as lines:
         number = 0
         while part := lines.readlines(PART):
-            (folder / "documents" / f"{number:05d}.jsonl").write_bytes(b"".join(part))
+            (folder / "documents" / f"{number:05d}.jsonl").write_text("".join(map(_turned, part)), encoding="utf-8")
             number += 1
     (folder / "texts" / "texts.jsonl").unlink()
     (folder / "recipes").mkdir()
@@ -32,6 +35,14 @@ def prepare(folder: Path, size: int) -> str:
         (folder / "recipes" / f"{name}.yaml").write_text(text + "\n")
     _run(folder, folder / "made", "texts")
     return described
+
+
+def _turned(line: bytes) -> str:
+    row = json.loads(line)
+    turn = row["id"].rpartition("-")[2]
+    if turn != "0":
+        row["text"] = "\n".join(f"{turn} {one}" if one.strip() else one for one in row["text"].split("\n"))
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def _run(inputs: Path, root: Path, target: str) -> None:

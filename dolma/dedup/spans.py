@@ -17,7 +17,7 @@ def _tag(params: Any) -> Columns:
 
 
 # a document's spans must arrive whole: 16M of them are 400 MB, and a text of more than that many lines is none
-@group_step(key=("origin",), order=("start", "end", "key"), needs=("origin", "key", "start", "end"), out=_tag, cap=16_000_000)
+@group_step(key=("origin",), order=("start", "end"), needs=("origin", "key", "start", "end"), out=_tag, cap=16_000_000)
 def join_spans(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, name: str = "spans") -> pa.RecordBatch:
     """One row a document that has spans: `spans`, sorted, those that overlap or touch merged, and `spans_chars`, the code points in them.
 

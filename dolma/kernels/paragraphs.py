@@ -9,7 +9,7 @@ import numpy as np
 from dolma.kernels.lines import trim
 from dolma.kernels.minhash import mix
 
-_U0, _U6, _U7, _U56 = np.uint64(0), np.uint64(6), np.uint64(7), np.uint64(56)
+_U0, _U1, _U6, _U7, _U8, _U29, _U32, _U56 = (np.uint64(k) for k in (0, 1, 6, 7, 8, 29, 32, 56))
 _ONES, _HIGHS, _FEEDS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080), np.uint64(0x0A0A0A0A0A0A0A0A)
 _GOLDEN, _M1, _M2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # of splitmix64, as `minhash.mix`
 
@@ -30,18 +30,30 @@ def word_at(data: np.ndarray, i: int) -> np.uint64:
     )
 
 
+@numba.njit(cache=True, inline="always")
+def _below(word: np.uint64, size: int) -> np.uint64:
+    """The lowest `size` bytes of a word, fewer than eight."""
+    return word & ((_U1 << (_U8 * np.uint64(size))) - _U1)
+
+
 @numba.njit(cache=True)
 def line_of(data: np.ndarray, start: int, end: int) -> tuple[int, int]:
     """The line feed that ends the line which begins at `start`, or `end`; and how many bytes of the line begin no code point."""
     i = start
     inner = 0
-    while i + 8 <= end:
+    while i < end and i + 8 <= len(data):
         word = word_at(data, i)
         feed = word ^ _FEEDS
-        if (feed - _ONES) & ~feed & _HIGHS:
-            break
-        if word & _HIGHS:
-            inner += int(((((word >> _U7) & ~(word >> _U6)) & _ONES) * _ONES) >> _U56)
+        found = (feed - _ONES) & ~feed & _HIGHS  # of its bits the lowest is that of the first line feed
+        size = 8
+        if found:
+            size = int(((((found & (_U0 - found)) - _U1) & _ONES) * _ONES) >> _U56) - 1
+        size = min(size, end - i)
+        follow = (word >> _U7) & ~(word >> _U6) & _ONES
+        if size < 8:
+            return i + size, inner + int((_below(follow, size) * _ONES) >> _U56)
+        if follow:
+            inner += int((follow * _ONES) >> _U56)
         i += 8
     while i < end and data[i] != 10:
         inner += int(data[i] & 0xC0 == 0x80)
@@ -51,18 +63,24 @@ def line_of(data: np.ndarray, start: int, end: int) -> tuple[int, int]:
 
 @numba.njit(cache=True)
 def digest(data: np.ndarray, start: int, end: int) -> tuple[np.uint64, np.uint64]:
-    """Two independent 64-bit hashes of the bytes `data[start:end]`."""
+    """Two independent 64-bit hashes of the bytes `data[start:end]`; the last word is that of the bytes left over, and zeros."""
     size = np.uint64(end - start)
     one, two = mix(size + _GOLDEN), mix(size ^ _M1)
     i = start
-    while i + 8 <= end:
-        word = word_at(data, i)
-        one, two = mix((one ^ word) * _GOLDEN), mix((two + word) * _M2)
+    while i <= end:
+        if i + 8 <= end:
+            word = word_at(data, i)
+        elif i + 8 <= len(data):
+            word = _below(word_at(data, i), end - i)
+        else:
+            word = _U0
+            for k in range(end - i):
+                word |= np.uint64(data[i + k]) << np.uint64(8 * k)
+        word = mix(word * _GOLDEN)  # not of the states, so that one word need not wait for the one before
+        one, two = (one ^ word) * _GOLDEN, (two + word) * _M2
+        one, two = one ^ (one >> _U32), two ^ (two >> _U29)
         i += 8
-    word = _U0
-    for k in range(end - i):
-        word |= np.uint64(data[i + k]) << np.uint64(8 * k)
-    return mix((one ^ word) * _GOLDEN), mix((two + word) * _M2)
+    return mix(one), mix(two)
 
 
 @numba.njit(cache=True)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -71,8 +72,6 @@ def test_cutting_leaves_one_copy_of_each_paragraph_and_all_that_is_shorter(texts
 def test_a_span_holds_the_end_of_its_line_and_the_first_of_equals_is_the_smallest_key_then_the_first_place() -> None:
     texts = ["b\nx\r\ny", "x\ny\ny\n", "y"]
     assert found(documents(texts, keys=[9, 4, 6])) == [(4, 4, 6), (6, 0, 1), (9, 2, 5), (9, 5, 6)]
-    rows = marks(mark_paragraphs, documents(["x", "x"], keys=[3, 3]))
-    assert rows == [{"origin": 1, "key": 3, "start": 0, "end": 1}]
 
 
 def test_blocks_are_parted_by_blank_lines_and_their_spans_go_up_to_the_next() -> None:
@@ -99,6 +98,28 @@ def test_a_giant_group_in_chunks_gives_the_spans_of_one_that_arrives_whole(monke
     assert len(expected) == 79 + 39 + 2 + 3
     monkeypatch.setattr(shuffle, "CHUNK_ROWS", 10)
     assert found(batch, size=7, cap=20) == expected
+
+
+@pytest.mark.parametrize("size", [3, 7, 1 << 20])
+def test_rows_with_one_key_keep_the_first_row_in_whatever_order_they_come(size: int, monkeypatch) -> None:
+    assert marks(mark_paragraphs, documents(["x", "x\r\n"], keys=[3, 3])) == [{"origin": 1, "key": 3, "start": 0, "end": 3}]
+    monkeypatch.setattr(shuffle, "CHUNK_ROWS", min(size, shuffle.CHUNK_ROWS))
+    batch = documents(["x\nx"] * 9, keys=[5] * 7 + [4, 4])
+    expected = marks(mark_paragraphs, batch, size=size, cap=size)
+    assert [row["origin"] for row in expected if row["key"] == 4] == [8, 7, 8]  # sorted by their place in the text, then by their row
+    mixed = batch.take(pa.array([8, 1, 5, 7, 0, 2, 6, 4, 3]))
+    rows = marks(mark_paragraphs, mixed, size=size, cap=size)
+    assert sorted(map(str, rows)) == sorted(map(str, expected))
+    assert size < 18 or rows == expected
+
+
+def test_paragraphs_that_share_half_of_their_hash_are_not_equal() -> None:
+    columns = {"high": [1] * 7 + [2, 2], "low": [5, 6, 5, 7, 6, 6, 5, 5, 6], "key": range(9), "origin": range(9), "start": [0] * 9, "end": [1] * 9}
+    kinds = {"high": pa.int64(), "low": pa.int64(), **TABLES["span"]}
+    batch = pa.RecordBatch.from_pydict({name: list(column) for name, column in columns.items()}, schema=pa.schema(list(kinds.items())))
+    made = mark_paragraphs(batch, np.array([0, 7]), cont=False)
+    assert made["key"].to_pylist() == [2, 4, 5, 6]
+    assert mark_paragraphs(batch, np.array([0, 7]), cont=True)["key"].to_pylist() == [2, 4, 5, 6]
 
 
 def test_no_rows_give_no_spans_and_a_length_of_nothing_is_refused() -> None:
