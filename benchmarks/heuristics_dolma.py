@@ -4,9 +4,8 @@ from pathlib import Path
 
 from benchmarks import heuristics_datatrove
 from benchmarks.heuristics_datatrove import SIZE, ours
-from benchmarks.pair import Pair, Peer
-
-DOLMA = Peer("dolma", packages=("dolma==1.2.1",), absent=("torch",))
+from benchmarks.pair import Pair
+from benchmarks.peers import DOLMA
 
 
 def prepare(folder: Path, size: int) -> str:

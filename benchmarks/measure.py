@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from benchmarks.clock import cpu_seconds, spread
+from benchmarks.clock import spread, usage
 from benchmarks.environments import python_of, version_of
 from benchmarks.pair import Pair, Side
 from benchmarks.results import Row
@@ -33,7 +33,10 @@ def measure(pair: Pair, work: Path) -> Row:
         notes.append(f"Start-up (the same on one text): ours {start[0]:.2f}, theirs {start[1]:.2f} CPU s.")
     else:
         inputs = bench.folder("inputs")
+    bench.peaks.clear()
     ours, theirs = bench.run(inputs, pair.runs)
+    if pair.memory:
+        notes.append("Peak memory of the largest process: " + ", ".join(f"{name} {max(peaks) / 1e6:,.0f} MB" for name, peaks in bench.peaks.items()) + ".")
     if pair.agree:
         notes.append(pair.agree(inputs, bench.base / "ours", bench.base / "theirs"))
     return Row(
@@ -56,6 +59,7 @@ class Bench:
     def __init__(self, pair: Pair, python: Path, base: Path) -> None:
         self.pair, self.base = pair, base
         self.sides = {"ours": (pair.ours, Path(sys.executable)), "theirs": (pair.theirs, python)}
+        self.peaks: dict[str, list[int]] = {}  # bytes of each run
 
     def folder(self, name: str) -> Path:
         """An empty folder."""
@@ -70,11 +74,12 @@ class Bench:
         for number in range(runs):
             for name, (side, python) in self.sides.items():
                 command = _command(side, python, inputs, self.folder(name))
-                used = cpu_seconds(
+                used = usage(
                     command, where=f"{self.pair.name}: {self._who(name)}", log=self.base / f"{name}.log", env=_environment(python), cwd=self.base / name
                 )
-                print(f"  {self.pair.name} {inputs.name} {number + 1}/{runs}: {name} {used:.2f} CPU s", file=sys.stderr, flush=True)
-                seconds[name].append(used)
+                print(f"  {self.pair.name} {inputs.name} {number + 1}/{runs}: {name} {used.cpu:.2f} CPU s", file=sys.stderr, flush=True)
+                seconds[name].append(used.cpu)
+                self.peaks.setdefault(name, []).append(used.peak)
         return seconds["ours"], seconds["theirs"]
 
     def _who(self, name: str) -> str:

@@ -37,3 +37,4 @@ class Pair:
     size: int = 0
     agree: Callable[[Path, Path, Path], str] | None = None  # of (inputs, our out, their out): how far the results agree
     runs: int = 3  # of each side, interleaved
+    memory: bool = False  # the note also names the peak of each side

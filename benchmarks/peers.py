@@ -7,3 +7,4 @@ PAGES = ("warcio", "fasteners", "faust-cchardet", "python-magic", "pyahocorasick
 # Without torch: spaCy imports it where it is installed, 4 CPU s that DataTrove's text steps do not need. xxhash 4 breaks MinHash of DataTrove 0.9,
 # which pins trafilatura below 1.12.
 DATATROVE = Peer("datatrove", packages=("datatrove==0.9.*", "xxhash<4", *TEXT, *PAGES), absent=("torch",))
+DOLMA = Peer("dolma", packages=("dolma==1.2.1",), absent=("torch",))

@@ -38,14 +38,14 @@ def readme(tmp_path: Path) -> Path:
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> list[str]:
-    """CPU seconds that come from a list; the places that were measured, in order."""
+    """CPU seconds that come from a list, a peak of a megabyte more each time; the places that were measured, in order."""
     seen: list[str] = []
 
-    def cpu_seconds(_: object, *, where: str, **__: object) -> float:
+    def usage(_: object, *, where: str, **__: object) -> clock.Usage:
         seen.append(where)
-        return seconds[len(seen) - 1]
+        return clock.Usage(cpu=seconds[len(seen) - 1], wall=1.0, peak=len(seen) * 1_000_000)
 
-    monkeypatch.setattr(measure, "cpu_seconds", cpu_seconds)
+    monkeypatch.setattr(measure, "usage", usage)
     return seen
 
 
@@ -65,6 +65,13 @@ def test_start_up_is_measured_on_the_smallest_input_after_a_run_that_does_not_co
     assert sizes == [0, 7] and len(seen) == 14
     assert row.note == "A note. Input: 7 bytes. Start-up (the same on one text): ours 0.25, theirs 0.50 CPU s. Equal."
     assert (row.ours, row.theirs) == (1.0, 2.0)
+
+
+def test_a_pair_of_memory_names_the_peaks_of_both_sides_on_the_whole_input(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, [1.0] * 6)
+    assert measure.measure(replace(pair, memory=True), tmp_path).note == "A note. Peak memory of the largest process: ours 5 MB, theirs 6 MB."
+    scripted(monkeypatch, [1.0] * 14)
+    assert measure.measure(replace(pair, memory=True, prepare=lambda *_: "bytes"), tmp_path).note.endswith(" ours 13 MB, theirs 14 MB.")
 
 
 def test_a_side_reads_the_input_and_finds_an_empty_folder_each_time(pair: Pair, tmp_path: Path) -> None:
