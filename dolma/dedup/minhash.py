@@ -27,21 +27,34 @@ Preset = Literal["olmo3", "fineweb", "olmo3_strict"]
 PRESETS = {"olmo3": (26, 11), "fineweb": (14, 8), "olmo3_strict": (200, 31)}
 
 
-def _banding(preset: Preset | None, bands: int | None, rows: int | None) -> tuple[int, int]:
+def signature_shape(where: str, preset: Preset | None, bands: int | None, rows: int | None) -> tuple[int, int]:
+    """Bands and rows of a signature, those of `olmo3` where nothing else is given.
+
+    Raises:
+        ConfigError: a preset is given, and bands or rows; or one of these is below 1.
+    """
     given = [name for name, value in (("bands", bands), ("rows", rows)) if value is not None]
     if preset and given:
         raise ConfigError(
-            f"mark_minhash: preset, {', '.join(given)}",
+            f"{where}: preset, {', '.join(given)}",
             "a preset is bands and rows by name",
             got=f"{preset} and {' and '.join(given)}",
             expected="the one or the other",
             mend=f"leave out `preset` or `{'` and `'.join(given)}`",
         )
     default = PRESETS[preset or "olmo3"]
-    return default[0] if bands is None else bands, default[1] if rows is None else rows
+    shape = default[0] if bands is None else bands, default[1] if rows is None else rows
+    for name, value in zip(("bands", "rows"), shape, strict=True):
+        _at_least_one(where, name, value)
+    return shape
 
 
-def _rows(
+def _at_least_one(where: str, name: str, value: int) -> None:
+    if value < 1:  # the kernel checks no borders
+        raise ConfigError(f"{where}: {name}", "a signature needs at least one of each", got=value, expected="1 or more", mend="mend the recipe")
+
+
+def band_rows(
     batch: pa.RecordBatch,
     *,
     shingle: int = 5,
@@ -52,12 +65,11 @@ def _rows(
     tokens: str | None = None,
     within: str | None = None,
 ) -> pa.RecordBatch:
+    """(band_key, key, origin) of each band of each text that has shingles, the bands of a text one after the other; parameters as `mark_minhash`."""
     from dolma.kernels.minhash import band_keys
 
-    count, height = _banding(preset, bands, rows)
-    for name, value in (("shingle", shingle), ("bands", count), ("rows", height)):
-        if value < 1:  # the kernel checks no borders
-            raise ConfigError(f"mark_minhash: {name}", "a signature needs at least one of each", got=value, expected="1 or more", mend="mend the recipe")
+    count, height = signature_shape("mark_minhash", preset, bands, rows)
+    _at_least_one("mark_minhash", "shingle", shingle)
     keys, counts = band_keys(_compared(batch, tokens), shingle=shingle, bands=count, rows=height, seed=seed)
     if within is not None:
         keys = _apart(keys, batch.column(within), within)
@@ -103,7 +115,7 @@ def _needs(params: Any) -> tuple[str, ...]:
     return ("key", params.tokens or "text", *((params.within,) if params.within else ()))
 
 
-@group_step(key=("band_key",), order=("key", "origin"), needs=_needs, rows=_rows, out=TABLES["edge"], splittable=True, version=2)
+@group_step(key=("band_key",), order=("key", "origin"), needs=_needs, rows=band_rows, out=TABLES["edge"], splittable=True, version=2)
 def mark_minhash(
     batch: pa.RecordBatch,
     starts: np.ndarray,
