@@ -14,9 +14,9 @@ def _rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.select(["key", "origin", "id", "file", "offset"])
 
 
-@group_step(key=("key",), order=("origin",), needs=("id", "key", "file", "offset"), rows=_rows, out=TAG, splittable=True)
+@group_step(key=("key",), order=("file", "offset", "origin"), needs=("id", "key", "file", "offset"), rows=_rows, out=TAG, splittable=True)
 def mark_same_id(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) -> pa.RecordBatch:
-    """For each document but the first of a key: `same_id`, the first's id and place as `ID at FILE:OFFSET`.
+    """For each document but the first of a key (by file and offset): `same_id`, the first's id and place as `ID at FILE:OFFSET`.
 
     Equal ids have equal keys. Two ids may share a key by chance (63 bits: about 5 pairs among 10^10 documents); all tags go by key, so these are marked, too.
     """

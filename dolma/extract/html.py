@@ -83,7 +83,7 @@ def extract_html(
             (F1 .882; .879 at 0.15, .875 at 0.40).
         comments: take user comments for main content.
         max_bytes: larger pages are not parsed.
-        max_depth: pages nested deeper are not parsed. Main-content rules are quadratic in depth: 0.04 s at 1,000 nested elements, 7 s at
+        max_depth: pages nested deeper by their tags are not parsed. Main-content rules are quadratic in depth: 0.04 s at 1,000 nested elements, 7 s at
             16,000; the deepest of 713 real pages has 128.
         cpu_seconds: of one page: the slowest of 385 real pages takes 0.16 with trafilatura; a tag of 40,000 attributes
             takes the parser 3, of twice as many four times that.

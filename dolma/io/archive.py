@@ -16,6 +16,7 @@ import pyarrow as pa
 from dolma.core.errors import DataError
 from dolma.core.schema import ERROR
 from dolma.core.step import reader
+from dolma.io.columns import filled
 from dolma.io.compressed import Content, chunks
 
 COLUMNS = {
@@ -84,17 +85,14 @@ def archive(
         DataError: the archive is cut short or damaged, over a limit, compressed under another ending, or a zip with something before it.
     """
     limits = Limits(max_bytes, max_members, max_total_bytes, max_ratio)
-    rows: list[dict[str, object]] = []
-    size = 0
-    for member in members(Path(path), file, limits):
-        row = {"id": f"{file}/{member.name}", "source": source, "file": file, "offset": member.offset, "name": member.name, "size": member.size}
-        rows.append({**row, "content": member.content, ERROR: member.error})
-        size += len(member.content or b"")
-        if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
-            rows, size = [], 0
-    if rows:
-        yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+
+    def rows() -> Iterator[tuple[dict[str, object], int]]:
+        for member in members(Path(path), file, limits):
+            row = {"id": f"{file}/{member.name}", "source": source, "file": file, "offset": member.offset, "name": member.name, "size": member.size}
+            yield {**row, "content": member.content, ERROR: member.error}, len(member.content or b"")
+
+    for held in filled(rows(), BATCH_ROWS, BATCH_BYTES):
+        yield pa.RecordBatch.from_pylist(held, schema=SCHEMA)
 
 
 def members(path: Path, file: str, limits: Limits) -> Iterator[Member]:

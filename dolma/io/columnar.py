@@ -4,7 +4,6 @@ Local folders of Hugging Face datasets, by what they hold: `*.parquet` with `par
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,13 @@ from dolma.core.errors import DataError
 from dolma.core.schema import ERROR, Columns
 from dolma.core.step import reader
 from dolma.io.columns import declared, type_of
+from dolma.io.compressed import broken, damage
 from dolma.io.jsonl import BATCH_BYTES
 
 END = b"\xff\xff\xff\xff\0\0\0\0"  # ends a stream of record batches. Source: the Arrow columnar format, "IPC Streaming Format"
 MAGIC = b"ARROW1"  # begins and ends the file format of the same
 TEXTS = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+UNREADABLE = (OSError, ValueError, OverflowError, MemoryError, pa.ArrowException)  # what Arrow raises of damaged bytes
 WRONG = object()  # in place of a value that the declared type does not hold
 
 
@@ -55,7 +56,7 @@ def parquet(
         DataError: the file is damaged, or lacks a column, or has it in a type that is none of the kind asked for.
     """
     place = ["the footer"]
-    with _damage(file, place):
+    with damage(file, lambda: place[0], *UNREADABLE):
         found = pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True)
         sizes = [(group.total_byte_size, group.num_rows) for group in map(found.metadata.row_group, range(found.num_row_groups))]
         takers = _takers(found.schema_arrow, columns, file)
@@ -67,7 +68,7 @@ def parquet(
             start += batch.num_rows
             place[:] = [f"row group {number}, row {start}"]
     if start != found.metadata.num_rows:
-        raise _broken(file, "the footer", f"{start} rows", f"{found.metadata.num_rows} rows")
+        raise broken(file, "the footer", f"{start} rows", f"{found.metadata.num_rows} rows")
 
 
 @reader(out=_arrow_schema)
@@ -96,7 +97,7 @@ def arrow(
     start = 0
     with pa.memory_map(str(path)) as source:
         for whole in _guarded(_batches(source), file, place):
-            with _damage(file, place):
+            with damage(file, lambda: place[0], *UNREADABLE):
                 takers = takers or _takers(whole.schema, columns, file)
                 chosen = whole.select(list(columns))
                 for column in chosen.columns:  # bytes of a file: an offset may point anywhere
@@ -115,7 +116,7 @@ def _ended(path: Path, file: str) -> None:
         opened.seek(-min(len(END), path.stat().st_size), 2)
         tail = opened.read()
     if not (tail.endswith(MAGIC) if head == MAGIC else tail == END):
-        raise _broken(file, "the end", tail.hex(" ") or "0 bytes", (MAGIC if head == MAGIC else END).hex(" "))
+        raise broken(file, "the end", tail.hex(" ") or "0 bytes", (MAGIC if head == MAGIC else END).hex(" "))
 
 
 def _batches(source: Any) -> Iterator[pa.RecordBatch]:
@@ -136,23 +137,8 @@ def _most(batch_rows: int, size: int, rows: int) -> int:
 
 
 def _guarded(items: Iterable[pa.RecordBatch], file: str, place: list[str]) -> Iterator[pa.RecordBatch]:
-    with _damage(file, place):
+    with damage(file, lambda: place[0], *UNREADABLE):
         yield from items
-
-
-@contextmanager
-def _damage(file: str, place: list[str]) -> Iterator[None]:
-    """What Arrow says of bytes that it cannot read, as an error with its place."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, OverflowError, MemoryError, pa.ArrowException) as error:
-        raise _broken(file, place[0], " ".join(str(error).split())[:200], "a whole file") from error
-
-
-def _broken(file: str, place: str, got: str, expected: str) -> DataError:
-    return DataError(f"{file}, {place}", "the file is cut short or damaged", got=got, expected=expected, mend="fetch or gather this file again")
 
 
 Reasons = dict[int, str]  # rows that cannot be read, and why

@@ -1,7 +1,7 @@
 """The types that a recipe may give to columns (`columns: {id: string, flags: list<string>}`), and the rows and `_error` rows that readers make of values."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -10,6 +10,7 @@ from dolma.core.errors import ConfigError
 from dolma.core.schema import ERROR, Columns
 
 Type = tuple[pa.DataType, Callable[[Any], bool]]
+T = TypeVar("T")
 Row = dict[str, Any] | str  # the values of a row, or why it cannot be read
 
 
@@ -104,6 +105,20 @@ class Picker:
     def types(self) -> Columns:
         """The Arrow type of each column."""
         return {name: kind for name, (kind, _, _) in self.kinds.items()}
+
+
+def filled(sized: Iterable[tuple[T, int]], rows: int, size: int) -> Iterator[list[T]]:
+    """Items in lists; a list ends with the item that makes it `rows` long, or the sizes in it `size` together."""
+    held: list[T] = []
+    total = 0
+    for item, one in sized:
+        held.append(item)
+        total += one
+        if len(held) >= rows or total >= size:
+            yield held
+            held, total = [], 0
+    if held:
+        yield held
 
 
 def batch(rows: list[tuple[int, Row]], types: Columns, file: str) -> pa.RecordBatch:

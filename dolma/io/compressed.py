@@ -42,7 +42,7 @@ def chunks(path: Path, file: str) -> Iterator[bytes]:
     """
     done = 0
     ending = path.suffix.lower()
-    with _damage(file, lambda: f"byte {done} of the content"):
+    with damage(file, lambda: f"byte {done} of the content", OSError, EOFError, lzma.LZMAError):
         if ending not in {*CODECS, *STREAMS}:
             _refuse_packed(path, file)
         elif path.stat().st_size == 0:
@@ -54,16 +54,19 @@ def chunks(path: Path, file: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _damage(file: str, place: Callable[[], str]) -> Iterator[None]:
-    """Errors of a decompressor as an error that names the file and, by `place()`, where in it."""
+def damage(file: str, place: Callable[[], str], *kinds: type[Exception]) -> Iterator[None]:
+    """What a library says of bytes that it cannot read, errors of these `kinds`, as an error that names the file and, by `place()`, where in it."""
     try:
         yield
     except FileNotFoundError:
         raise
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise DataError(
-            f"{file}, {place()}", "the compressed file is cut short or damaged", got=str(error), expected="a whole file", mend="fetch or gather this file again"
-        ) from error
+    except kinds as error:
+        raise broken(file, place(), " ".join(str(error).split())[:200], "a whole file") from error
+
+
+def broken(file: str, place: str, got: str, expected: str) -> DataError:
+    """The error of a file whose bytes are not those that were written."""
+    return DataError(f"{file}, {place}", "the file is cut short or damaged", got=got, expected=expected, mend="fetch or gather this file again")
 
 
 def _refuse_packed(path: Path, file: str) -> None:

@@ -17,7 +17,7 @@ from dolma.core.files import disk_errors, sha256
 from dolma.core.manifest import File
 from dolma.core.schema import Columns
 from dolma.core.step import reader
-from dolma.io.columns import SCALARS, Picker, Row, batch, declared
+from dolma.io.columns import SCALARS, Picker, Row, batch, declared, filled
 from dolma.io.jsonl import BATCH_BYTES, decoded, lines
 
 DOCUMENTS, ATTRIBUTES = "documents", "attributes"
@@ -95,16 +95,14 @@ def dolma(
         there, name = beside(Path(path), file, folder)
         streams.append(lines(there, name, max_line_bytes))
         places.append(name)
-    rows: list[tuple[int, Row]] = []
-    size = 0
-    for number, (document, *marks) in enumerate(zip_longest(*streams), 1):
-        rows.append((document[0] if document else 0, _row(number, document, marks, places, picker, frozenset(metadata), list(keys.values()))))
-        size += sum(len(one[1] or b"") for one in (document, *marks) if one)
-        if len(rows) >= batch_rows or size >= BATCH_BYTES:
-            yield batch(rows, types, file)
-            rows, size = [], 0
-    if rows:
-        yield batch(rows, types, file)
+
+    def rows() -> Iterator[tuple[tuple[int, Row], int]]:
+        for number, (document, *marks) in enumerate(zip_longest(*streams), 1):
+            row = _row(number, document, marks, places, picker, frozenset(metadata), list(keys.values()))
+            yield (document[0] if document else 0, row), sum(len(one[1] or b"") for one in (document, *marks) if one)
+
+    for held in filled(rows(), batch_rows, BATCH_BYTES):
+        yield batch(held, types, file)
 
 
 def beside(path: Path, file: str, folder: str) -> tuple[Path, str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from dolma.core.schema import ERROR, Columns
 from dolma.core.step import reader
-from dolma.io.columns import Picker, Row, batch, declared
+from dolma.io.columns import Picker, Row, batch, declared, filled
 from dolma.io.compressed import chunks
 
 BATCH_BYTES = 16 << 20  # lines of one batch together, so that long texts do not meet in memory
@@ -45,16 +45,13 @@ def jsonl(
         DataError: the compressed file is cut short or damaged.
     """
     picker = Picker(columns, required, "jsonl")
-    rows: list[tuple[int, Row]] = []
-    size = 0
-    for offset, line in lines(Path(path), file, max_line_bytes):
-        rows.append((offset, value if isinstance(value := decoded(line), str) else picker.row(value)))
-        size += len(line or b"")
-        if len(rows) >= batch_rows or size >= BATCH_BYTES:
-            yield batch(rows, picker.types, file)
-            rows, size = [], 0
-    if rows:
-        yield batch(rows, picker.types, file)
+
+    def rows() -> Iterator[tuple[tuple[int, Row], int]]:
+        for offset, line in lines(Path(path), file, max_line_bytes):
+            yield (offset, value if isinstance(value := decoded(line), str) else picker.row(value)), len(line or b"")
+
+    for held in filled(rows(), batch_rows, BATCH_BYTES):
+        yield batch(held, picker.types, file)
 
 
 def decoded(line: bytes | None) -> dict[str, Any] | str:

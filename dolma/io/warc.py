@@ -23,6 +23,7 @@ from dolma.core.schema import ERROR, append, keys
 from dolma.core.step import reader
 from dolma.io import members
 from dolma.io.coding import decoded
+from dolma.io.columns import filled
 from dolma.io.members import Archive, Member
 
 Row = dict[str, Any]
@@ -97,15 +98,7 @@ def wet(path: str, *, file: str, source: str = "web", max_bytes: int = 64 << 20,
 
 
 def _batches(rows: Iterator[Row], schema: pa.Schema, heavy: str) -> Iterator[pa.RecordBatch]:
-    held: list[Row] = []
-    size = 0
-    for row in rows:
-        held.append(row)
-        size += len(row[heavy])
-        if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield pa.RecordBatch.from_pylist(held, schema=schema)
-            held, size = [], 0
-    if held:
+    for held in filled(((row, len(row[heavy])) for row in rows), BATCH_ROWS, BATCH_BYTES):
         yield pa.RecordBatch.from_pylist(held, schema=schema)
 
 

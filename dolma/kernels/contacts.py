@@ -3,6 +3,8 @@
 import numba
 import numpy as np
 
+from dolma.kernels.words import code_points
+
 MAIL, NUMBER, GROUPS = 0, 1, 2  # around an `@`; digits with what may stand between them; groups of hexadecimal digits with colons
 FIELDS = 6  # row, kind, and in bytes: begin of the context, of the place, its end; code points of the row before the context
 _CONTEXT = 48  # bytes before a place that its rule may look at
@@ -105,14 +107,6 @@ def _context(data: np.ndarray, start: int, first: int) -> int:
 
 
 @numba.njit(cache=True)
-def _points(data: np.ndarray, i: int, end: int) -> int:
-    points = 0
-    for k in range(i, end):
-        points += data[k] & 0xC0 != 0x80
-    return points
-
-
-@numba.njit(cache=True)
 def _add(out: np.ndarray, count: int, place: tuple[int, int, int, int, int, int]) -> np.ndarray:
     if count == len(out):
         longer = np.empty((2 * count, FIELDS), np.int64)
@@ -137,7 +131,7 @@ def places(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
                 first, right = _mail(data, i, start, end)
                 if first < i:
                     left = _context(data, start, first)
-                    out = _add(out, count, (row, MAIL, left, first, right, point - _points(data, left, i)))
+                    out = _add(out, count, (row, MAIL, left, first, right, point - code_points(data, left, i)))
                     count += 1
             elif _digit(byte):
                 right = _groups(data, i, end)
@@ -150,9 +144,9 @@ def places(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
                     while first > start and i - first < 2 and data[first - 1] in (40, 43):  # ( +
                         first -= 1
                     left = _context(data, start, first)
-                    out = _add(out, count, (row, NUMBER, left, first, right, point - _points(data, left, i)))
+                    out = _add(out, count, (row, NUMBER, left, first, right, point - code_points(data, left, i)))
                     count += 1
-                point += _points(data, i, right)
+                point += code_points(data, i, right)
                 i = right
                 continue
             point += byte & 0xC0 != 0x80

@@ -35,7 +35,8 @@ def rows(ids: list[str], made: pa.Array | None = None) -> pa.RecordBatch:
 @given(st.lists(st.sampled_from(["a", "b", "ü", "d"]), max_size=12), st.sampled_from([1 << 20, 2]))
 def test_all_but_the_first_of_an_id_name_the_first(ids: list[str], cap: int) -> None:
     made = marks(mark_same_id, rows(ids), size=3, cap=cap)
-    expected = {n: f"{one} at f{ids.index(one) % 3}:{ids.index(one)}" for n, one in enumerate(ids) if one in ids[:n]}
+    first = {one: min((n % 3, n) for n, other in enumerate(ids) if other == one)[1] for one in ids}
+    expected = {n: f"{one} at f{first[one] % 3}:{first[one]}" for n, one in enumerate(ids) if n != first[one]}
     assert {row["origin"]: row["same_id"] for row in made} == expected
 
 
@@ -87,3 +88,23 @@ def test_an_id_that_is_there_twice_goes_to_the_quarantine_with_both_places(flow:
 def test_more_than_the_allowed_share_of_them_is_refused(flow: Path) -> None:
     with pytest.raises(DataError, match=r"too many rows cannot be read\n.*4 of 300"):
         run(flow, ["a1", "a2", "a3", "a4"])
+
+
+def test_of_two_equal_documents_of_one_id_one_is_left_whichever_is_newer(tmp_path: Path) -> None:
+    """The one that `pool/exact` would keep as the newest is the one that is quarantined: it must not take the other with it."""
+    pool = Path(__file__).parents[2] / "pipelines/pool"
+    lines = [{"id": "a", "date": "2020-01-01"}, {"id": "a", "date": "2024-01-01"}, *({"id": f"b{n}", "date": None} for n in range(198))]
+    (tmp_path / "raw/texts").mkdir(parents=True)
+    text = "the same words of one page that was crawled again and again"
+    (tmp_path / "raw/texts/a.jsonl").write_text("".join(json.dumps({"text": text if n < 2 else f"{n}", **one}) + "\n" for n, one in enumerate(lines)))
+    (tmp_path / "recipes/pool").mkdir(parents=True)
+    read = RECIPES["documents"].replace("id: string,", "id: string, date: string,")
+    (tmp_path / "recipes/pool/candidates.yaml").write_text(read)
+    for name in ("ids", "exact"):
+        (tmp_path / f"recipes/pool/{name}.yaml").write_text((pool / f"{name}.yaml").read_text())
+    steps = '[{refuse_same_id: {}}, {keep: {where: "exact_of IS NULL", reason: exact_duplicate}}]'
+    unique = f"input: pool/candidates\ntags: {{pool/ids: [same_id], pool/exact: [exact_of]}}\ntable: document\nsteps: {steps}"
+    (tmp_path / "recipes/pool/unique.yaml").write_text(unique)
+    (tmp_path / "env.yaml").write_text(yaml.safe_dump({"root": str(tmp_path / "root"), "raw": str(tmp_path / "raw"), "workers": 1}))
+    Run(tmp_path / "env.yaml", tmp_path / "recipes").run(["pool/unique"])
+    assert manifest.load(tmp_path / "root/pool/unique").rows == 199

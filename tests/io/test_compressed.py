@@ -76,7 +76,7 @@ def test_a_file_cut_anywhere_or_with_something_behind_it_is_refused(tmp_path, en
     whole = PACK[ending](random.Random(1).randbytes(5000))
     for cut in [0, *range(1, len(whole), 501), len(whole) - 1]:
         path.write_bytes(whole[:cut])
-        with pytest.raises(DataError, match=r"raw/x, byte \d+ of the content: the compressed file is cut short or damaged"):
+        with pytest.raises(DataError, match=r"raw/x, byte \d+ of the content: the file is cut short or damaged"):
             content(path)
     path.write_bytes(whole + b"junk junk junk")
     with pytest.raises(DataError):
