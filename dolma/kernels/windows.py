@@ -1,0 +1,345 @@
+"""Repeated substrings of a group of texts over Arrow buffers: bytes in, spans of code points out.
+
+Anchors are chosen by content alone, as in winnowing (Schleimer, Wilkerson, Aiken, SIGMOD 2003): of every `least` bytes the `width`-gram with the smallest
+rolling hash, the first of equals. Two equal strings of `least` bytes therefore hold the same anchor at the same place. Each anchor is compared, byte by
+byte, with the earlier ones of its hash; what is equal around it is a repeat.
+"""
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+from dolma.kernels.minhash import mix
+from dolma.kernels.words import buffers
+
+SMALLEST = 8  # least `least`: a shorter repeat has no anchor of two bytes or more within a quarter of it
+DEPTH = 16  # earlier places that an anchor is compared with, the newest first: bounds the time where one short string stands everywhere
+_GEAR = mix.py_func(np.arange(1, 257, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))  # a random number for each byte
+
+
+def width_of(least: int) -> int:
+    """Bytes of an anchor: the largest of 2, 4 .. 64 that is at most a quarter of `least`. A 64-bit gear hash forgets a byte after so many shifts."""
+    return min(64, 1 << ((least // 4).bit_length() - 1))
+
+
+@numba.njit(cache=True)
+def _grown(array: np.ndarray, used: int, room: int) -> np.ndarray:
+    """`array`, or a copy of twice its size, with place for `room` more."""
+    if used + room <= len(array):
+        return array
+    made = np.empty(2 * (used + room), array.dtype)
+    made[:used] = array[:used]
+    return made
+
+
+# What the choice of anchors remembers between two hashes of a text
+_HEAD, _TAIL, _NEXT, _LAST, _COUNT = 0, 1, 2, 3, 4
+
+
+@numba.njit(cache=True)
+def _advance(end: int, window: int, apart: int, state: np.ndarray, places: np.ndarray, hashes: np.ndarray, at: np.ndarray, keys: np.ndarray) -> None:
+    """Emit the anchors of all windows whose last hash is at most `end`. The ring holds a candidate of each of them, the smallest first."""
+    mask = len(places) - 1
+    while state[_NEXT] <= end:
+        while places[state[_HEAD] & mask] < state[_NEXT] - window + 1:
+            state[_HEAD] += 1
+        place, key = places[state[_HEAD] & mask], hashes[state[_HEAD] & mask]
+        n, last = state[_COUNT], state[_LAST]
+        near = last >= 0 and keys[n - 1] == key and place - last < apart
+        if place != last and not near:
+            at[n], keys[n] = place, key
+            state[_COUNT], state[_LAST] = n + 1, place
+        state[_NEXT] = min(end, place + window - 1) + 1
+
+
+@numba.njit(cache=True)
+def _push(place: int, key: np.uint64, state: np.ndarray, places: np.ndarray, hashes: np.ndarray) -> None:
+    mask = len(places) - 1
+    while state[_TAIL] > state[_HEAD] and hashes[(state[_TAIL] - 1) & mask] > key:
+        state[_TAIL] -= 1
+    places[state[_TAIL] & mask], hashes[state[_TAIL] & mask] = place, key
+    state[_TAIL] += 1
+
+
+@numba.njit(cache=True)
+def _hash_at(data: np.ndarray, place: int, width: int) -> np.uint64:
+    state, shift = np.uint64(0), np.uint64(64 // width)
+    for i in range(place, place + width):
+        state = (state << shift) + _GEAR[data[i]]
+    return state
+
+
+@numba.njit(cache=True)
+def _choose(
+    data: np.ndarray, first: int, end: int, width: int, window: int, limit: np.uint64, apart: int, state: np.ndarray, ring: tuple, out: tuple
+) -> tuple[np.ndarray, np.ndarray]:
+    """The places and hashes of `out` (grown where they must be) with those of the anchors of `data[first:end]` after them."""
+    (places, hashes), (at, keys) = ring, out
+    state[_HEAD], state[_TAIL], state[_NEXT], state[_LAST] = 0, 0, first + window - 1, -1
+    shift, key = np.uint64(64 // width), np.uint64(0)
+    seen = first - 1  # the last candidate
+    for i in range(first, first + width - 1):
+        key = (key << shift) + _GEAR[data[i]]
+    for i in range(first + width - 1, end + 1):
+        if i < end:
+            key = (key << shift) + _GEAR[data[i]]
+            if key >= limit:
+                continue
+        place = i - width + 1  # where i = end it is the place after the last hash: it closes the last window
+        at, keys = _grown(at, state[_COUNT], len(places)), _grown(keys, state[_COUNT], len(places))
+        if place - seen > window:  # a window without a candidate
+            for skipped in range(seen + 1, place):
+                _advance(skipped - 1, window, apart, state, places, hashes, at, keys)
+                _push(skipped, _hash_at(data, skipped, width), state, places, hashes)
+                at, keys = _grown(at, state[_COUNT], len(places)), _grown(keys, state[_COUNT], len(places))
+        _advance(place - 1, window, apart, state, places, hashes, at, keys)
+        if i < end:
+            _push(place, key, state, places, hashes)
+        seen = place
+    return at, keys
+
+
+@numba.njit(cache=True)
+def _anchors(data: np.ndarray, offsets: np.ndarray, least: int, width: int, limit: np.uint64, apart: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    window, size = least - width + 1, 4
+    while size < window + 2:
+        size *= 2
+    ring, state = (np.empty(size, np.int64), np.empty(size, np.uint64)), np.zeros(5, np.int64)
+    at, keys, rows = np.empty(1024, np.int64), np.empty(1024, np.uint64), np.empty(1024, np.int32)
+    for row in range(len(offsets) - 1):
+        if offsets[row + 1] - offsets[row] < least:
+            continue
+        begun = state[_COUNT]
+        at, keys = _choose(data, offsets[row], offsets[row + 1], width, window, limit, apart, state, ring, (at, keys))
+        rows = _grown(rows, begun, state[_COUNT] - begun)
+        rows[begun : state[_COUNT]] = row
+    count = state[_COUNT]
+    return at[:count], keys[:count], rows[:count]
+
+
+def anchors(data: np.ndarray, offsets: np.ndarray, *, least: int, apart: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places in `data` (int64, rising), hashes (uint64) and texts (int32) of all anchors, about 2 in `least` bytes; a text under `least` bytes has none.
+
+    Args:
+        apart: an anchor with the hash of the one before it and nearer to it than this is left out (none: the width of an anchor). With 1 none is, and a
+            run of one byte has an anchor a byte; with more, a repeat that is only seen inside of a string of a shorter period than this may be missed.
+    """
+    width = width_of(least)
+    window = least - width + 1
+    # Hashes below `limit` are candidates, about 8 a window, so that the smallest hash of nearly all windows is sought among few
+    limit = np.uint64(min((1 << 64) - 1, (8 << 64) // window))
+    return _anchors(data, offsets, least, width, limit, width if apart is None else apart)
+
+
+@numba.njit(cache=True)
+def _ahead(data: np.ndarray, one: int, other: int, most: int) -> int:
+    """How many bytes from `one` and from `other` on are equal, at most `most`."""
+    n = 0
+    while n + 32 <= most:
+        differ = np.uint8(0)
+        for k in range(32):  # without a way out, so that it becomes vector instructions
+            differ |= data[one + n + k] ^ data[other + n + k]
+        if differ:
+            break
+        n += 32
+    while n < most and data[one + n] == data[other + n]:
+        n += 1
+    return n
+
+
+@numba.njit(cache=True)
+def _back(data: np.ndarray, one: int, other: int, most: int) -> int:
+    """How many bytes before `one` and before `other` are equal, at most `most`."""
+    n = 0
+    while n + 32 <= most:
+        differ = np.uint8(0)
+        for k in range(1, 33):
+            differ |= data[one - n - k] ^ data[other - n - k]
+        if differ:
+            break
+        n += 32
+    while n < most and data[one - n - 1] == data[other - n - 1]:
+        n += 1
+    return n
+
+
+@numba.njit(cache=True)
+def _slots(anchors: int) -> np.ndarray:
+    size = 16
+    while size < 2 * anchors:
+        size *= 2
+    return np.full(size, np.int32(-1))
+
+
+@numba.njit(cache=True)
+def _slot(slots: np.ndarray, keys: np.ndarray, key: np.uint64) -> int:
+    """The slot of `key`: open addressing; a slot holds the newest anchor of its hash."""
+    mask = np.uint64(len(slots) - 1)
+    place = mix(key) & mask
+    while slots[place] >= 0 and keys[slots[place]] != key:
+        place = (place + np.uint64(1)) & mask
+    return np.int64(place)
+
+
+@numba.njit(cache=True)
+def _repeats(
+    data: np.ndarray, offsets: np.ndarray, at: np.ndarray, keys: np.ndarray, rows: np.ndarray, least: int, width: int, depth: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Text, begin and end of repeats around anchors, as they are found."""
+    slots, older = _slots(len(at)), np.empty(len(at), np.int32)
+    found, begins, ends = np.empty(1024, np.int32), np.empty(1024, np.int64), np.empty(1024, np.int64)
+    count, row, s, e = 0, -1, 0, 0
+    for n in range(len(at)):
+        if rows[n] != row:
+            row = rows[n]
+            s = e = offsets[row]  # the repeat of this text that reaches furthest
+        x = at[n]
+        low, high = max(offsets[row], x - (least - width)), min(offsets[row + 1], x + least)  # all strings of `least` bytes that hold this anchor
+        if s <= low and e >= high:
+            continue  # whoever repeats one of these strings meets their earlier copies: this anchor need not be found again
+        slot = _slot(slots, keys, keys[n])
+        new, left, m = True, depth, slots[slot]
+        while m >= 0 and left > 0:
+            y, there = at[m], rows[m]
+            begin = x - _back(data, x, y, min(x - low, y - offsets[there]))
+            end = x + _ahead(data, x, y, min(high - x, offsets[there + 1] - y))
+            if end == high and e < high:  # once for each byte that it newly reaches: linear time
+                end += _ahead(data, end, end - x + y, min(offsets[row + 1] - end, offsets[there + 1] - (end - x + y)))
+            new = new and not (begin <= low and end >= high)
+            if there == row and x - y < least:  # the copies overlap: the string has the period x - y, and repeats itself after so many whole periods
+                begin += (-(-least // (x - y)) - 1) * (x - y)
+            if end - begin >= least and (begin < s or end > e):
+                found, begins, ends = _grown(found, count, 1), _grown(begins, count, 1), _grown(ends, count, 1)
+                found[count], begins[count], ends[count] = row, begin, end
+                count += 1
+                if end > e:
+                    s, e = begin, end
+                if s <= low and e >= high:
+                    break
+            m, left = older[m], left - 1
+        if new:
+            older[n], slots[slot] = slots[slot], n
+    return found[:count], begins[:count], ends[:count]
+
+
+@numba.njit(cache=True)
+def _joined(rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> int:
+    """Join spans (sorted) that overlap or touch, in place; how many are left."""
+    n = 0
+    for k in range(len(rows)):
+        if n and rows[n - 1] == rows[k] and begins[k] <= ends[n - 1]:
+            ends[n - 1] = max(ends[n - 1], ends[k])
+        else:
+            rows[n], begins[n], ends[n] = rows[k], begins[k], ends[k]
+            n += 1
+    return n
+
+
+def joined(rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The union of spans, sorted by text and begin; spans that touch become one."""
+    order = np.lexsort((begins, rows))
+    rows, begins, ends = rows[order], begins[order], ends[order]
+    count = _joined(rows, begins, ends)
+    return rows[:count], begins[:count], ends[:count]
+
+
+def repeats(data: np.ndarray, offsets: np.ndarray, *, least: int, depth: int = DEPTH, apart: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Text (int32), begin and end (int64, places in `data`) of all bytes that stand in a repeat, as disjoint spans in order.
+
+    A repeat is a string of `least` bytes inside of one text that stands as a whole before it: in an earlier text, or in its own without a common byte.
+    So the first of all copies stays, and of a string of period p the first ceil(least / p) periods. What is marked is a repeat, compared byte by byte.
+    With no bound of `depth` and `apart` 1 every repeat is marked. Memory: about a quarter of a byte for each byte of text, besides the text.
+
+    Args:
+        depth: earlier places of its hash that an anchor is compared with, the newest first.
+        apart: as for `anchors`.
+    """
+    at, keys, rows = anchors(data, offsets, least=least, apart=apart)
+    return joined(*_repeats(data, offsets, at, keys, rows, least, width_of(least), depth))
+
+
+@numba.njit(cache=True)
+def _whole(data: np.ndarray, offsets: np.ndarray, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> int:
+    """Draw spans in to borders of code points, in place; how many are left, for a span inside of a code point is none."""
+    n = 0
+    for k in range(len(rows)):
+        begin, end, border = begins[k], ends[k], offsets[rows[k] + 1]
+        while begin < end and data[begin] & 0xC0 == 0x80:
+            begin += 1
+        while end > begin and end < border and data[end] & 0xC0 == 0x80:
+            end -= 1
+        if begin < end:
+            rows[n], begins[n], ends[n] = rows[k], begin, end
+            n += 1
+    return n
+
+
+def whole(data: np.ndarray, offsets: np.ndarray, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The spans without the pieces of code points at their ends."""
+    rows, begins, ends = rows.copy(), begins.copy(), ends.copy()
+    count = _whole(data, offsets, rows, begins, ends)
+    return rows[:count], begins[:count], ends[:count]
+
+
+@numba.njit(cache=True)
+def _blocks(rows: np.ndarray, begins: np.ndarray, ends: np.ndarray, share: float) -> int:
+    n = covered = 0
+    for k in range(len(rows)):
+        size = ends[k] - begins[k]
+        if n and rows[n - 1] == rows[k] and covered + size >= share * (ends[k] - begins[n - 1]):
+            ends[n - 1], covered = ends[k], covered + size
+        else:
+            rows[n], begins[n], ends[n], covered = rows[k], begins[k], ends[k], size
+            n += 1
+    return n
+
+
+def blocks(rows: np.ndarray, begins: np.ndarray, ends: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spans (disjoint, in order) with what lies between them where they cover at least `share` of the block from the first begin to the last end.
+
+    A scan from the left lets a block grow by the next span as long as that holds, and begins a new one where it does not; one from the right does the same.
+    The union of both is returned, as Olmo 3 did (its rule is published in words only: `spec/01-pool.md` s.4).
+    """
+    sides = []
+    for sign in (1, -1):
+        one = rows[::sign].copy(), (begins if sign > 0 else -ends[::-1]).copy(), (ends if sign > 0 else -begins[::-1]).copy()
+        count = _blocks(*one, share)
+        sides.append((one[0][:count], one[1][:count], one[2][:count]) if sign > 0 else (one[0][:count], -one[2][:count], -one[1][:count]))
+    return joined(*(np.concatenate(column) for column in zip(*sides, strict=True)))
+
+
+@numba.njit(cache=True)
+def _code_points(data: np.ndarray, begin: int, end: int) -> int:
+    count = 0
+    for byte in data[begin:end]:
+        count += byte & 0xC0 != 0x80
+    return count
+
+
+@numba.njit(cache=True)
+def code_points(data: np.ndarray, offsets: np.ndarray, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int32 begin and end of spans (disjoint, in order) in code points of their texts."""
+    starts, stops = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
+    row, place, passed = -1, 0, 0
+    for k in range(len(rows)):
+        if rows[k] != row:
+            row, place, passed = rows[k], offsets[rows[k]], 0
+        passed += _code_points(data, place, begins[k])
+        starts[k] = passed
+        passed += _code_points(data, begins[k], ends[k])
+        stops[k], place = passed, ends[k]
+    return starts, stops
+
+
+def repeated_spans(texts: pa.Array, *, least: int, share: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Text, begin and end (int32, code points) of the repeats of a column of texts, first copies left out; see `repeats` and `blocks`.
+
+    Args:
+        least: bytes of the shortest repeat, `SMALLEST` or more.
+        share: of a block that is marked whole; none: no blocks.
+    """
+    data, offsets = buffers(texts)
+    spans = whole(data, offsets, *repeats(data, offsets, least=least))
+    if share is not None:
+        spans = blocks(*spans, share)
+    return spans[0], *code_points(data, offsets, *spans)
