@@ -13,6 +13,7 @@ TABLES: dict[str, dict[str, pa.DataType]] = {
     "label": {"id": pa.string(), "text": pa.large_string(), "label": pa.string()},
     "tag": {"origin": pa.int64(), "key": pa.int64()},
     "edge": {"origin_a": pa.int64(), "key_a": pa.int64(), "origin_b": pa.int64(), "key_b": pa.int64()},
+    "span": {"origin": pa.int64(), "key": pa.int64(), "start": pa.int32(), "end": pa.int32()},
     "cut": {"source": pa.string(), "topic": pa.string(), "vigintile": pa.int32(), "edge": pa.float64()},
     "tokens": {"id": pa.string(), "key": pa.int64(), "cell": pa.string(), "cell_key": pa.int64(), "tokens": pa.large_list(pa.uint32())},
     "sequence": {"stream": pa.string(), "tokens": pa.large_list(pa.uint32())},

@@ -5,6 +5,8 @@ rolling hash, the first of equals. Two equal strings of `least` bytes therefore 
 byte, with the earlier ones of its hash; what is equal around it is a repeat.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,18 @@ from dolma.kernels.words import buffers
 
 SMALLEST = 8  # least `least`: a shorter repeat has no anchor of two bytes or more within a quarter of it
 DEPTH = 16  # earlier places that an anchor is compared with, the newest first: bounds the time where one short string stands everywhere
-_GEAR = mix.py_func(np.arange(1, 257, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))  # a random number for each byte
+_BLOCK, _ONE = np.uint64(32), np.uint64(1)
+
+
+def scattered(numbers: np.ndarray) -> np.ndarray:
+    """uint64 hashes of uint64 numbers: splitmix64."""
+    state: np.ndarray = numbers + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+_GEAR: Any = scattered(np.arange(256, dtype=np.uint64))  # a random number for each byte
 
 
 def width_of(least: int) -> int:
@@ -62,55 +75,73 @@ def _push(place: int, key: np.uint64, state: np.ndarray, places: np.ndarray, has
 
 
 @numba.njit(cache=True)
-def _hash_at(data: np.ndarray, place: int, width: int) -> np.uint64:
-    state, shift = np.uint64(0), np.uint64(64 // width)
-    for i in range(place, place + width):
-        state = (state << shift) + _GEAR[data[i]]
-    return state
-
-
-@numba.njit(cache=True)
-def _choose(
-    data: np.ndarray, first: int, end: int, width: int, window: int, limit: np.uint64, apart: int, state: np.ndarray, ring: tuple, out: tuple
+def _close(
+    data: np.ndarray,
+    place: int,
+    seen: int,
+    width: int,
+    window: int,
+    apart: int,
+    state: np.ndarray,
+    places: np.ndarray,
+    hashes: np.ndarray,
+    at: np.ndarray,
+    keys: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The places and hashes of `out` (grown where they must be) with those of the anchors of `data[first:end]` after them."""
-    (places, hashes), (at, keys) = ring, out
-    state[_HEAD], state[_TAIL], state[_NEXT], state[_LAST] = 0, 0, first + window - 1, -1
-    shift, key = np.uint64(64 // width), np.uint64(0)
-    seen = first - 1  # the last candidate
-    for i in range(first, first + width - 1):
-        key = (key << shift) + _GEAR[data[i]]
-    for i in range(first + width - 1, end + 1):
-        if i < end:
+    """Emit the anchors of all windows before `place`, the first candidate after `seen`; the arrays, grown where they must be."""
+    if place - seen > window:  # a window without a candidate
+        key, shift = np.uint64(0), np.uint64(64 // width)
+        for i in range(seen + 1, seen + width):
             key = (key << shift) + _GEAR[data[i]]
-            if key >= limit:
-                continue
-        place = i - width + 1  # where i = end it is the place after the last hash: it closes the last window
-        at, keys = _grown(at, state[_COUNT], len(places)), _grown(keys, state[_COUNT], len(places))
-        if place - seen > window:  # a window without a candidate
-            for skipped in range(seen + 1, place):
-                _advance(skipped - 1, window, apart, state, places, hashes, at, keys)
-                _push(skipped, _hash_at(data, skipped, width), state, places, hashes)
+        for skipped in range(seen + 1, place):
+            key = (key << shift) + _GEAR[data[skipped + width - 1]]
+            if state[_COUNT] + len(places) > len(at):
                 at, keys = _grown(at, state[_COUNT], len(places)), _grown(keys, state[_COUNT], len(places))
-        _advance(place - 1, window, apart, state, places, hashes, at, keys)
-        if i < end:
-            _push(place, key, state, places, hashes)
-        seen = place
+            _advance(skipped - 1, window, apart, state, places, hashes, at, keys)
+            _push(skipped, key, state, places, hashes)
+    if state[_COUNT] + len(places) > len(at):
+        at, keys = _grown(at, state[_COUNT], len(places)), _grown(keys, state[_COUNT], len(places))
+    _advance(place - 1, window, apart, state, places, hashes, at, keys)
     return at, keys
 
 
 @numba.njit(cache=True)
+def _next(text: np.ndarray, n: int, end: int, key: np.uint64, shift: np.uint64, limit: np.uint64) -> tuple[np.uint64, np.int64]:
+    """Roll the hash over `text[n:end]` until it is below `limit`: the hash, and the place after its last byte. Alone, so that all stays in registers."""
+    i, most = np.uint64(n), np.uint64(end)
+    while i < most:
+        key = (key << shift) + _GEAR[text[i]]
+        i += _ONE
+        if key < limit:
+            break
+    return key, np.int64(i)
+
+
+@numba.njit(cache=True)
 def _anchors(data: np.ndarray, offsets: np.ndarray, least: int, width: int, limit: np.uint64, apart: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    window, size = least - width + 1, 4
+    window, shift, size = least - width + 1, np.uint64(64 // width), 4
     while size < window + 2:
         size *= 2
-    ring, state = (np.empty(size, np.int64), np.empty(size, np.uint64)), np.zeros(5, np.int64)
+    places, hashes, state = np.empty(size, np.int64), np.empty(size, np.uint64), np.zeros(5, np.int64)
     at, keys, rows = np.empty(1024, np.int64), np.empty(1024, np.uint64), np.empty(1024, np.int32)
     for row in range(len(offsets) - 1):
-        if offsets[row + 1] - offsets[row] < least:
+        first, end = offsets[row], offsets[row + 1]
+        if end - first < least:
             continue
         begun = state[_COUNT]
-        at, keys = _choose(data, offsets[row], offsets[row + 1], width, window, limit, apart, state, ring, (at, keys))
+        state[_HEAD], state[_TAIL], state[_NEXT], state[_LAST] = 0, 0, first + window - 1, -1
+        text = data[first:end]
+        key, n = _next(text, 0, width - 1, np.uint64(0), shift, np.uint64(0))
+        seen = first - 1
+        while n < len(text):
+            key, n = _next(text, n, len(text), key, shift, limit)
+            place = first + n - width
+            if key >= limit:  # the end
+                break
+            at, keys = _close(data, place, seen, width, window, apart, state, places, hashes, at, keys)
+            _push(place, key, state, places, hashes)
+            seen = place
+        at, keys = _close(data, end - width + 1, seen, width, window, apart, state, places, hashes, at, keys)
         rows = _grown(rows, begun, state[_COUNT] - begun)
         rows[begun : state[_COUNT]] = row
     count = state[_COUNT]
@@ -126,41 +157,43 @@ def anchors(data: np.ndarray, offsets: np.ndarray, *, least: int, apart: int | N
     """
     width = width_of(least)
     window = least - width + 1
-    # Hashes below `limit` are candidates, about 8 a window, so that the smallest hash of nearly all windows is sought among few
-    limit = np.uint64(min((1 << 64) - 1, (8 << 64) // window))
+    # Hashes below `limit` are candidates, about 6 a window, so that the smallest hash of nearly all windows is sought among few
+    limit = np.uint64(min((1 << 64) - 1, (6 << 64) // window))
     return _anchors(data, offsets, least, width, limit, width if apart is None else apart)
 
 
 @numba.njit(cache=True)
-def _ahead(data: np.ndarray, one: int, other: int, most: int) -> int:
+def _ahead(data: np.ndarray, one: int, other: int, most: int) -> np.int64:
     """How many bytes from `one` and from `other` on are equal, at most `most`."""
-    n = 0
-    while n + 32 <= most:
+    a, b = data[one : one + most], data[other : other + most]
+    n, end = np.uint64(0), np.uint64(most)  # unsigned, and no way out of a block: so it becomes vector instructions
+    while n + _BLOCK <= end:
         differ = np.uint8(0)
-        for k in range(32):  # without a way out, so that it becomes vector instructions
-            differ |= data[one + n + k] ^ data[other + n + k]
+        for k in range(_BLOCK):
+            differ |= a[n + k] ^ b[n + k]
         if differ:
             break
-        n += 32
-    while n < most and data[one + n] == data[other + n]:
-        n += 1
-    return n
+        n += _BLOCK
+    while n < end and a[n] == b[n]:
+        n += _ONE
+    return np.int64(n)
 
 
 @numba.njit(cache=True)
-def _back(data: np.ndarray, one: int, other: int, most: int) -> int:
+def _back(data: np.ndarray, one: int, other: int, most: int) -> np.int64:
     """How many bytes before `one` and before `other` are equal, at most `most`."""
-    n = 0
-    while n + 32 <= most:
+    a, b = data[one - most : one], data[other - most : other]
+    n = np.uint64(most)
+    while n >= _BLOCK:
         differ = np.uint8(0)
-        for k in range(1, 33):
-            differ |= data[one - n - k] ^ data[other - n - k]
+        for k in range(_BLOCK):
+            differ |= a[n - _BLOCK + k] ^ b[n - _BLOCK + k]
         if differ:
             break
-        n += 32
-    while n < most and data[one - n - 1] == data[other - n - 1]:
-        n += 1
-    return n
+        n -= _BLOCK
+    while n > 0 and a[n - _ONE] == b[n - _ONE]:
+        n -= _ONE
+    return most - np.int64(n)
 
 
 @numba.njit(cache=True)
@@ -172,7 +205,7 @@ def _slots(anchors: int) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _slot(slots: np.ndarray, keys: np.ndarray, key: np.uint64) -> int:
+def _slot(slots: np.ndarray, keys: np.ndarray, key: np.uint64) -> np.int64:
     """The slot of `key`: open addressing; a slot holds the newest anchor of its hash."""
     mask = np.uint64(len(slots) - 1)
     place = mix(key) & mask
