@@ -14,12 +14,14 @@ from dolma.core.step import group_step
 ROW_CAP = 4_000_000  # rows of a group; `most_bytes` is reached first where texts have 500 bytes on average
 
 
-def _rows(batch: pa.RecordBatch, *, least: int = 500, groups: int = 1) -> pa.RecordBatch:
+def _rows(batch: pa.RecordBatch, *, least: int = 500, merge_share: float | None = 0.8, groups: int = 1) -> pa.RecordBatch:
     from dolma.kernels.windows import SMALLEST, scattered
 
     for name, value, lowest in (("least", least, SMALLEST), ("groups", groups, 1)):
         if value < lowest:
             raise ConfigError(f"mark_substrings: {name}", "it is too small", got=value, expected=f"{lowest} or more", mend="mend the recipe")
+    if merge_share is not None and not 0 < merge_share <= 1:
+        raise ConfigError("mark_substrings: merge_share", "it is no share", got=merge_share, expected="above 0, at most 1, or null", mend="mend the recipe")
     batch = batch.filter(pc.greater_equal(pc.binary_length(batch.column("text")), least))  # shorter texts repeat nothing and nobody repeats them
     columns = {
         "group": pa.array((scattered(batch.column("key").to_numpy().view(np.uint64)) % np.uint64(groups)).astype(np.int64)),
@@ -60,8 +62,6 @@ def mark_substrings(
     """
     from dolma.kernels.windows import repeated_spans
 
-    if merge_share is not None and not 0 < merge_share <= 1:
-        raise ConfigError("mark_substrings: merge_share", "it is no share", got=merge_share, expected="above 0, at most 1, or null", mend="mend the recipe")
     rows, begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
     for start, end in zip(starts, np.append(starts[1:], batch.num_rows), strict=True):
         texts = batch.column("text").slice(start, end - start)

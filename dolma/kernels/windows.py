@@ -331,7 +331,7 @@ def blocks(rows: np.ndarray, begins: np.ndarray, ends: np.ndarray, share: float)
     """Spans (disjoint, in order) with what lies between them where they cover at least `share` of the block from the first begin to the last end.
 
     A scan from the left lets a block grow by the next span as long as that holds, and begins a new one where it does not; one from the right does the same.
-    The union of both is returned, as Olmo 3 did (its rule is published in words only: `spec/01-pool.md` s.4).
+    The union of both is returned, as Olmo 3 did (report s.3.4.1, in words only).
     """
     sides = []
     for sign in (1, -1):
