@@ -15,7 +15,7 @@ from dolma.kernels.minhash import mix
 from dolma.kernels.words import buffers
 
 SMALLEST = 8  # least `least`: a shorter repeat has no anchor of two bytes or more within a quarter of it
-DEPTH = 16  # earlier places that an anchor is compared with, the newest first: bounds the time where one short string stands everywhere
+DEPTH = 16  # earlier places that an anchor is compared with, the first ones: bounds the time where one short string stands everywhere
 _BLOCK, _ONE = np.uint64(32), np.uint64(1)
 
 
@@ -206,7 +206,7 @@ def _slots(anchors: int) -> np.ndarray:
 
 @numba.njit(cache=True)
 def _slot(slots: np.ndarray, keys: np.ndarray, key: np.uint64) -> np.int64:
-    """The slot of `key`: open addressing; a slot holds the newest anchor of its hash."""
+    """The slot of `key`: open addressing; a slot holds the first anchor of its hash."""
     mask = np.uint64(len(slots) - 1)
     place = mix(key) & mask
     while slots[place] >= 0 and keys[slots[place]] != key:
@@ -217,9 +217,10 @@ def _slot(slots: np.ndarray, keys: np.ndarray, key: np.uint64) -> np.int64:
 @numba.njit(cache=True)
 def _repeats(
     data: np.ndarray, offsets: np.ndarray, at: np.ndarray, keys: np.ndarray, rows: np.ndarray, least: int, width: int, depth: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Text, begin and end of repeats around anchors, as they are found."""
-    slots, older = _slots(len(at)), np.empty(len(at), np.int32)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Text, begin and end of repeats around anchors, as they are found; and the anchors that others were not compared with, for `depth` came before."""
+    slots, newer = _slots(len(at)), np.empty(len(at), np.int32)
+    over, passed = np.empty(1024, np.int32), 0
     found, begins, ends = np.empty(1024, np.int32), np.empty(1024, np.int64), np.empty(1024, np.int64)
     count, row, s, e = 0, -1, 0, 0
     for n in range(len(at)):
@@ -231,9 +232,12 @@ def _repeats(
         if s <= low and e >= high:
             continue  # whoever repeats one of these strings meets their earlier copies: this anchor need not be found again
         slot = _slot(slots, keys, keys[n])
-        new, left, m = True, depth, slots[slot]
+        new, left, m, last = True, depth, slots[slot], -1
         while m >= 0 and left > 0:
             y, there = at[m], rows[m]
+            if y == x:  # itself, under another of its hashes
+                m, last, left = newer[m], m, left - 1
+                continue
             begin = x - _back(data, x, y, min(x - low, y - offsets[there]))
             end = x + _ahead(data, x, y, min(high - x, offsets[there + 1] - y))
             if end == high and e < high:  # once for each byte that it newly reaches: linear time
@@ -249,10 +253,49 @@ def _repeats(
                     s, e = begin, end
                 if s <= low and e >= high:
                     break
-            m, left = older[m], left - 1
-        if new:
-            older[n], slots[slot] = slots[slot], n
-    return found[:count], begins[:count], ends[:count]
+            m, last, left = newer[m], m, left - 1
+        if new and left == 0:
+            over = _grown(over, passed, 1)
+            over[passed] = n
+            passed += 1
+        elif new:
+            newer[n] = -1
+            if last < 0:
+                slots[slot] = n
+            else:
+                newer[last] = n
+    return found[:count], begins[:count], ends[:count], over[:passed]
+
+
+@numba.njit(cache=True)
+def _cores(
+    data: np.ndarray, offsets: np.ndarray, at: np.ndarray, rows: np.ndarray, least: int, width: int, cores: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Anchors again, up to `cores` of each, with hashes of more bytes in the place of its own.
+
+    The strings of `least` bytes that hold an anchor are parted by where it stands in them; what all strings of a part have in common is hashed. Whoever
+    repeats one of them has that hash, too.
+    """
+    places, keys, texts = np.empty(len(at) * cores, np.int64), np.empty(len(at) * cores, np.uint64), np.empty(len(at) * cores, np.int32)
+    count = 0
+    for n in range(len(at)):
+        for core in range(cores):
+            begin, end = at[n] - core * (least - width) // cores, at[n] + least - (core + 1) * (least - width) // cores
+            if begin < offsets[rows[n]] or end > offsets[rows[n] + 1]:
+                continue
+            state, i = mix(np.uint64(core + 1)), begin
+            while i + 8 <= end:
+                word = np.uint64(0)
+                for k in range(8):
+                    word |= np.uint64(data[i + k]) << np.uint64(8 * k)
+                state = mix(state ^ word)
+                i += 8
+            while i < end:
+                state = mix(state ^ np.uint64(data[i]))
+                i += 1
+            places[count], keys[count], texts[count] = at[n], state, rows[n]
+            count += 1
+    return places[:count], keys[:count], texts[:count]
 
 
 @numba.njit(cache=True)
@@ -284,11 +327,21 @@ def repeats(data: np.ndarray, offsets: np.ndarray, *, least: int, depth: int = D
     With no bound of `depth` and `apart` 1 every repeat is marked. Memory: about a quarter of a byte for each byte of text, besides the text.
 
     Args:
-        depth: earlier places of its hash that an anchor is compared with, the newest first.
+        depth: earlier places of its hash that an anchor is compared with. Anchors with more are then compared by longer strings around them, of which
+            repeats that hold the anchor have at least one: by 4 of at least .75 `least` - and by 16 of about .95 `least` those that still have more.
         apart: as for `anchors`.
     """
+    width = width_of(least)
     at, keys, rows = anchors(data, offsets, least=least, apart=apart)
-    return joined(*_repeats(data, offsets, at, keys, rows, least, width_of(least), depth))
+    spans = []
+    for cores in (4, 16, 0):
+        *found, over = _repeats(data, offsets, at, keys, rows, least, width, depth)
+        spans.append(found)
+        if not cores or not len(over):
+            break
+        _, first = np.unique(at[over], return_index=True)
+        at, keys, rows = _cores(data, offsets, at[over[first]], rows[over[first]], least, width, cores)
+    return joined(*(np.concatenate(column) for column in zip(*spans, strict=True)))
 
 
 @numba.njit(cache=True)
