@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from dolma.kernels.minhash import mix
+from dolma.kernels.spans import blocks, code_points, joined, whole
 from dolma.kernels.words import buffers
 
 SMALLEST = 8  # least `least`: a shorter repeat has no anchor of two bytes or more within a quarter of it
-DEPTH = 16  # earlier places that an anchor is compared with, the first ones: bounds the time where one short string stands everywhere
+FEWER = 4  # parts of a part
+DEPTH = 4  # earlier places that an anchor is compared with, the first ones: bounds the time where one short string stands everywhere
 _BLOCK, _ONE = np.uint64(32), np.uint64(1)
 
 
@@ -215,36 +217,44 @@ def _slot(slots: np.ndarray, keys: np.ndarray, key: np.uint64) -> np.int64:
 
 
 @numba.njit(cache=True)
+def _reach(x: int, part: int, parts: int, slack: int, least: int, begin: int, end: int) -> tuple[int, int]:
+    """From where to where the strings of `least` bytes in a text reach that hold the anchor at `x`, or those of one of their parts (see `_parted`)."""
+    return max(begin, x - (part + 1) * slack // parts), min(end, x + least - part * slack // parts)
+
+
+@numba.njit(cache=True)
 def _repeats(
-    data: np.ndarray, offsets: np.ndarray, at: np.ndarray, keys: np.ndarray, rows: np.ndarray, least: int, width: int, depth: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Text, begin and end of repeats around anchors, as they are found; and the anchors that others were not compared with, for `depth` came before."""
+    data: np.ndarray, offsets: np.ndarray, at: np.ndarray, keys: np.ndarray, rows: np.ndarray, part: np.ndarray, parts: int, least: int, slack: int, depth: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Text, begin and end of repeats around anchors, as they are found.
+
+    And the anchors that later ones will not be compared with, for `depth` of their hash came before; and the repeat around each, shape (anchors, 2).
+    """
     slots, newer = _slots(len(at)), np.empty(len(at), np.int32)
-    over, passed = np.empty(1024, np.int32), 0
     found, begins, ends = np.empty(1024, np.int32), np.empty(1024, np.int64), np.empty(1024, np.int64)
-    count, row, s, e = 0, -1, 0, 0
+    over, around = np.empty(1024, np.int32), np.empty(2048, np.int64)
+    passed, count, row, s, e = 0, 0, -1, 0, 0
     for n in range(len(at)):
         if rows[n] != row:
             row = rows[n]
             s = e = offsets[row]  # the repeat of this text that reaches furthest
         x = at[n]
-        low, high = max(offsets[row], x - (least - width)), min(offsets[row + 1], x + least)  # all strings of `least` bytes that hold this anchor
+        low, high = _reach(x, part[n], parts, slack, least, offsets[row], offsets[row + 1])
         if s <= low and e >= high:
             continue  # whoever repeats one of these strings meets their earlier copies: this anchor need not be found again
         slot = _slot(slots, keys, keys[n])
         new, left, m, last = True, depth, slots[slot], -1
         while m >= 0 and left > 0:
             y, there = at[m], rows[m]
-            if y == x:  # itself, under another of its hashes
-                m, last, left = newer[m], m, left - 1
-                continue
-            begin = x - _back(data, x, y, min(x - low, y - offsets[there]))
-            end = x + _ahead(data, x, y, min(high - x, offsets[there + 1] - y))
-            if end == high and e < high:  # once for each byte that it newly reaches: linear time
-                end += _ahead(data, end, end - x + y, min(offsets[row + 1] - end, offsets[there + 1] - (end - x + y)))
-            new = new and not (begin <= low and end >= high)
-            if there == row and x - y < least:  # the copies overlap: the string has the period x - y, and repeats itself after so many whole periods
-                begin += (-(-least // (x - y)) - 1) * (x - y)
+            begin = end = x
+            if y < x:  # else it is itself, as another part with the same hash
+                begin -= _back(data, x, y, min(x - low, y - offsets[there]))
+                end += _ahead(data, x, y, min(high - x, offsets[there + 1] - y))
+                if end == high and e < high:  # once for each byte that it newly reaches: linear time
+                    end += _ahead(data, end, end - x + y, min(offsets[row + 1] - end, offsets[there + 1] - (end - x + y)))
+                new = new and not (begin <= low and end >= high)
+                if there == row and x - y < least:  # the copies overlap: the string has the period x - y, and repeats itself after so many whole periods
+                    begin += (-(-least // (x - y)) - 1) * (x - y)
             if end - begin >= least and (begin < s or end > e):
                 found, begins, ends = _grown(found, count, 1), _grown(begins, count, 1), _grown(ends, count, 1)
                 found[count], begins[count], ends[count] = row, begin, end
@@ -255,8 +265,8 @@ def _repeats(
                     break
             m, last, left = newer[m], m, left - 1
         if new and left == 0:
-            over = _grown(over, passed, 1)
-            over[passed] = n
+            over, around = _grown(over, passed, 1), _grown(around, 2 * passed, 2)
+            over[passed], around[2 * passed], around[2 * passed + 1] = n, s, e
             passed += 1
         elif new:
             newer[n] = -1
@@ -264,59 +274,40 @@ def _repeats(
                 slots[slot] = n
             else:
                 newer[last] = n
-    return found[:count], begins[:count], ends[:count], over[:passed]
+    return found[:count], begins[:count], ends[:count], over[:passed], around[: 2 * passed].copy().reshape(-1, 2)
 
 
 @numba.njit(cache=True)
-def _cores(
-    data: np.ndarray, offsets: np.ndarray, at: np.ndarray, rows: np.ndarray, least: int, width: int, cores: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Anchors again, up to `cores` of each, with hashes of more bytes in the place of its own.
+def _parted(
+    data: np.ndarray, offsets: np.ndarray, at: np.ndarray, rows: np.ndarray, part: np.ndarray, parts: int, around: np.ndarray, least: int, slack: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Anchors again, as up to `FEWER` of `parts` parts, with hashes of more bytes in the place of their own: places, hashes, texts and parts.
 
     The strings of `least` bytes that hold an anchor are parted by where it stands in them; what all strings of a part have in common is hashed. Whoever
-    repeats one of them has that hash, too.
+    repeats one of them has that hash, too. A part that the repeat `around` the anchor holds is left out.
     """
-    places, keys, texts = np.empty(len(at) * cores, np.int64), np.empty(len(at) * cores, np.uint64), np.empty(len(at) * cores, np.int32)
-    count = 0
+    most, count = len(at) * FEWER, 0
+    places, keys, texts, of = np.empty(most, np.int64), np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
     for n in range(len(at)):
-        for core in range(cores):
-            begin, end = at[n] - core * (least - width) // cores, at[n] + least - (core + 1) * (least - width) // cores
-            if begin < offsets[rows[n]] or end > offsets[rows[n] + 1]:
+        for k in range(part[n] * FEWER, part[n] * FEWER + FEWER):
+            first, last = offsets[rows[n]], offsets[rows[n] + 1]
+            low, high = _reach(at[n], k, parts, slack, least, first, last)
+            begin, end = at[n] - k * slack // parts, at[n] + least - (k + 1) * slack // parts
+            if begin < first or end > last or (around[n, 0] <= low and around[n, 1] >= high):
                 continue
-            state, i = mix(np.uint64(core + 1)), begin
+            state, i = mix(np.uint64(k + 1)), begin
             while i + 8 <= end:
                 word = np.uint64(0)
-                for k in range(8):
-                    word |= np.uint64(data[i + k]) << np.uint64(8 * k)
+                for byte in range(8):
+                    word |= np.uint64(data[i + byte]) << np.uint64(8 * byte)
                 state = mix(state ^ word)
                 i += 8
             while i < end:
                 state = mix(state ^ np.uint64(data[i]))
                 i += 1
-            places[count], keys[count], texts[count] = at[n], state, rows[n]
+            places[count], keys[count], texts[count], of[count] = at[n], state, rows[n], k
             count += 1
-    return places[:count], keys[:count], texts[:count]
-
-
-@numba.njit(cache=True)
-def _joined(rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> int:
-    """Join spans (sorted) that overlap or touch, in place; how many are left."""
-    n = 0
-    for k in range(len(rows)):
-        if n and rows[n - 1] == rows[k] and begins[k] <= ends[n - 1]:
-            ends[n - 1] = max(ends[n - 1], ends[k])
-        else:
-            rows[n], begins[n], ends[n] = rows[k], begins[k], ends[k]
-            n += 1
-    return n
-
-
-def joined(rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The union of spans, sorted by text and begin; spans that touch become one."""
-    order = np.lexsort((begins, rows))
-    rows, begins, ends = rows[order], begins[order], ends[order]
-    count = _joined(rows, begins, ends)
-    return rows[:count], begins[:count], ends[:count]
+    return places[:count], keys[:count], texts[:count], of[:count]
 
 
 def repeats(data: np.ndarray, offsets: np.ndarray, *, least: int, depth: int = DEPTH, apart: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -327,94 +318,19 @@ def repeats(data: np.ndarray, offsets: np.ndarray, *, least: int, depth: int = D
     With no bound of `depth` and `apart` 1 every repeat is marked. Memory: about a quarter of a byte for each byte of text, besides the text.
 
     Args:
-        depth: earlier places of its hash that an anchor is compared with. Anchors with more are then compared by longer strings around them, of which
-            repeats that hold the anchor have at least one: by 4 of at least .75 `least` - and by 16 of about .95 `least` those that still have more.
+        depth: earlier places of its hash that an anchor is compared with. Anchors with more are compared again by longer strings around them, of which a
+            repeat that holds the anchor has one: by 4 of .78 `least` or more, and those that have more places even so by 16 of .94 `least` or more.
         apart: as for `anchors`.
     """
-    width = width_of(least)
+    slack = least - width_of(least)
     at, keys, rows = anchors(data, offsets, least=least, apart=apart)
-    spans = []
-    for cores in (4, 16, 0):
-        *found, over = _repeats(data, offsets, at, keys, rows, least, width, depth)
+    part, spans = np.zeros(len(at), np.int32), []
+    for parts in (1, FEWER, FEWER**2):
+        *found, over, around = _repeats(data, offsets, at, keys, rows, part, parts, least, slack, depth)
         spans.append(found)
-        if not cores or not len(over):
-            break
-        _, first = np.unique(at[over], return_index=True)
-        at, keys, rows = _cores(data, offsets, at[over[first]], rows[over[first]], least, width, cores)
+        if parts < FEWER**2:
+            at, keys, rows, part = _parted(data, offsets, at[over], rows[over], part[over], parts * FEWER, around, least, slack)
     return joined(*(np.concatenate(column) for column in zip(*spans, strict=True)))
-
-
-@numba.njit(cache=True)
-def _whole(data: np.ndarray, offsets: np.ndarray, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> int:
-    """Draw spans in to borders of code points, in place; how many are left, for a span inside of a code point is none."""
-    n = 0
-    for k in range(len(rows)):
-        begin, end, border = begins[k], ends[k], offsets[rows[k] + 1]
-        while begin < end and data[begin] & 0xC0 == 0x80:
-            begin += 1
-        while end > begin and end < border and data[end] & 0xC0 == 0x80:
-            end -= 1
-        if begin < end:
-            rows[n], begins[n], ends[n] = rows[k], begin, end
-            n += 1
-    return n
-
-
-def whole(data: np.ndarray, offsets: np.ndarray, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The spans without the pieces of code points at their ends."""
-    rows, begins, ends = rows.copy(), begins.copy(), ends.copy()
-    count = _whole(data, offsets, rows, begins, ends)
-    return rows[:count], begins[:count], ends[:count]
-
-
-@numba.njit(cache=True)
-def _blocks(rows: np.ndarray, begins: np.ndarray, ends: np.ndarray, share: float) -> int:
-    n = covered = 0
-    for k in range(len(rows)):
-        size = ends[k] - begins[k]
-        if n and rows[n - 1] == rows[k] and covered + size >= share * (ends[k] - begins[n - 1]):
-            ends[n - 1], covered = ends[k], covered + size
-        else:
-            rows[n], begins[n], ends[n], covered = rows[k], begins[k], ends[k], size
-            n += 1
-    return n
-
-
-def blocks(rows: np.ndarray, begins: np.ndarray, ends: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Spans (disjoint, in order) with what lies between them where they cover at least `share` of the block from the first begin to the last end.
-
-    A scan from the left lets a block grow by the next span as long as that holds, and begins a new one where it does not; one from the right does the same.
-    The union of both is returned, as Olmo 3 did (report s.3.4.1, in words only).
-    """
-    sides = []
-    for sign in (1, -1):
-        one = rows[::sign].copy(), (begins if sign > 0 else -ends[::-1]).copy(), (ends if sign > 0 else -begins[::-1]).copy()
-        count = _blocks(*one, share)
-        sides.append((one[0][:count], one[1][:count], one[2][:count]) if sign > 0 else (one[0][:count], -one[2][:count], -one[1][:count]))
-    return joined(*(np.concatenate(column) for column in zip(*sides, strict=True)))
-
-
-@numba.njit(cache=True)
-def _code_points(data: np.ndarray, begin: int, end: int) -> int:
-    count = 0
-    for byte in data[begin:end]:
-        count += byte & 0xC0 != 0x80
-    return count
-
-
-@numba.njit(cache=True)
-def code_points(data: np.ndarray, offsets: np.ndarray, rows: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int32 begin and end of spans (disjoint, in order) in code points of their texts."""
-    starts, stops = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
-    row, place, passed = -1, 0, 0
-    for k in range(len(rows)):
-        if rows[k] != row:
-            row, place, passed = rows[k], offsets[rows[k]], 0
-        passed += _code_points(data, place, begins[k])
-        starts[k] = passed
-        passed += _code_points(data, begins[k], ends[k])
-        stops[k], place = passed, ends[k]
-    return starts, stops
 
 
 def repeated_spans(texts: pa.Array, *, least: int, share: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

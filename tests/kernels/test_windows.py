@@ -62,7 +62,7 @@ def test_with_no_bound_every_repeat_is_marked_and_nothing_else(texts: list[str],
 @given(groups(), LEAST)
 def test_within_bounds_only_repeats_are_marked(texts: list[str], least: int) -> None:
     expected = flat(oracle([text.encode() for text in texts], least))
-    for how in ({}, {"depth": 1}, {"depth": 3, "apart": 1}):
+    for how in ({}, {"depth": 1}, {"depth": 16, "apart": 1}):
         assert not (flat(marked(texts, least, **how)) & ~expected).any()
 
 
@@ -75,6 +75,21 @@ def test_within_bounds_nearly_all_repeats_of_500_bytes_are_marked() -> None:
     expected = flat(oracle([text.encode() for text in texts], 500))
     assert 0.5 < expected.mean() < 0.99
     assert flat(marked(texts, 500)).sum() >= 0.999 * expected.sum()
+
+
+@pytest.mark.parametrize("size", [200, 400])
+def test_a_repeat_around_a_string_that_stands_on_every_page_is_marked(size: int) -> None:
+    draw = random.Random(7)
+    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 9))) for _ in range(3000)]
+
+    def prose(length: int) -> str:
+        return " ".join(draw.choices(words, k=length // 3))[:length]
+
+    foot = prose(size)
+    framed = [prose((520 - size) // 2) + foot + prose((520 - size) // 2) for _ in range(100)]
+    texts = [prose(700) + part + prose(700) for part in framed * 2]
+    marks = marked(texts, 500)
+    assert not any(map(any, marks[:100])) and all(520 <= sum(mark) <= 524 and all(mark[700:1220]) for mark in marks[100:])
 
 
 def plain_anchors(text: bytes, least: int) -> list[int]:
@@ -149,49 +164,6 @@ def test_spans_are_of_whole_code_points_inside_of_the_repeats(texts: list[str], 
         got[row][begin:end] = [True] * (end - begin)
     assert got == whole and begins.dtype == ends.dtype == np.int32
     assert sorted(zip(rows, begins, strict=True)) == list(zip(rows, begins, strict=True)) and offsets[-1] == len(data)
-
-
-def plain_blocks(spans: list[tuple[int, int]], share: float) -> list[tuple[int, int]]:
-    """Forward and backward scan of the spans of one text; their union."""
-    bytes_in = set()
-    for scan in (spans, [(-end, -begin) for begin, end in reversed(spans)]):
-        made: list[list[int]] = []
-        for begin, end in scan:
-            if made and made[-1][2] + end - begin >= share * (end - made[-1][0]):
-                made[-1] = [made[-1][0], end, made[-1][2] + end - begin]
-            else:
-                made.append([begin, end, end - begin])
-        bytes_in |= {byte if scan is spans else -byte - 1 for begin, end, _ in made for byte in range(begin, end)}
-    starts = sorted(byte for byte in bytes_in if byte - 1 not in bytes_in)
-    return list(zip(starts, sorted(byte + 1 for byte in bytes_in if byte + 1 not in bytes_in), strict=True))
-
-
-SIZES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 40)), max_size=8)  # before a span, and of it
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(SIZES, min_size=1, max_size=3), st.sampled_from([0.25, 0.5, 0.8, 0.95, 1.0]))
-def test_blocks_equal_plain_python(texts: list[list[tuple[int, int]]], share: float) -> None:
-    rows, spans, expected, place = [], [], [], 0
-    for row, sizes in enumerate(texts):
-        mine = []
-        for gap, size in sizes:
-            mine.append((place + gap, place + gap + size))
-            place += gap + size
-        rows += [row] * len(mine)
-        spans += mine
-        expected += [(row, *block) for block in plain_blocks(mine, share)]
-    table = np.array(spans, np.int64).reshape(-1, 2)
-    made = windows.blocks(np.array(rows, np.int32), table[:, 0], table[:, 1], share)
-    assert list(zip(*(column.tolist() for column in made), strict=True)) == expected
-
-
-def test_a_block_that_only_one_scan_finds_is_marked() -> None:
-    rows, begins, ends = np.zeros(3, np.int32), np.array([0, 25, 30]), np.array([10, 29, 130])
-    # from the left 14 of 29 bytes do not join at .8; from the right 104 of 105 do, and then 114 of 130
-    for share, expected in ((0.9, [(0, 10), (25, 130)]), (0.8, [(0, 130)]), (1.0, [(0, 10), (25, 29), (30, 130)])):
-        _, first, last = windows.blocks(rows, begins, ends, share)
-        assert list(zip(first.tolist(), last.tolist(), strict=True)) == expected
 
 
 def test_no_texts_and_short_texts_have_no_spans() -> None:
