@@ -104,6 +104,6 @@ PAIR = Pair(
     size=100_000_000,
     note=f"All strings of {LEAST} bytes or more that stand in the texts before, as spans; bytes of a file to spans, one thread. Ours: content-defined "
     "anchors, compared byte by byte. Theirs: libdivsufsort's suffix array, Kasai's LCP array, and all places of a common prefix but the first, in numpy. "
-    "Of a string that repeats itself ours keeps the first whole periods of so many bytes, theirs the first period. Ours misses repeats whose only anchor "
-    "stands at more than 16 places, or inside of runs.",
+    "Of a string that repeats itself ours keeps the first whole periods of so many bytes, theirs the first period. Ours may miss "
+    "repeats around strings that stand at many places, and inside of runs.",
 )

@@ -290,7 +290,7 @@ def _parted(
     places, keys, texts, of = np.empty(most, np.int64), np.empty(most, np.uint64), np.empty(most, np.int32), np.empty(most, np.int32)
     for n in range(len(at)):
         for k in range(part[n] * FEWER, part[n] * FEWER + FEWER):
-            first, last = offsets[rows[n]], offsets[rows[n] + 1]
+            first, last = int(offsets[rows[n]]), int(offsets[rows[n] + 1])
             low, high = _reach(at[n], k, parts, slack, least, first, last)
             begin, end = at[n] - k * slack // parts, at[n] + least - (k + 1) * slack // parts
             if begin < first or end > last or (around[n, 0] <= low and around[n, 1] >= high):

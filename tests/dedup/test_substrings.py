@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,12 @@ from hypothesis import strategies as st
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import TABLES
 from dolma.dedup.substrings import mark_substrings
-from tests.dedup.groups import documents, marks
+from tests.dedup.groups import documents as listed
+from tests.dedup.groups import marks
+
+
+def documents(texts: Sequence[str | None], keys: list[int] | None = None) -> pa.RecordBatch:
+    return listed(list(texts), keys)
 
 
 def rows(batch: pa.RecordBatch, *, most_bytes: int = 0, **params: Any) -> pa.RecordBatch:
@@ -29,7 +35,7 @@ Spans = dict[int, list[tuple[int, int]]]
 WORDS = st.lists(st.sampled_from(["the market", " early in the morning", " 中文没有空格中文", " every day", "\n", "😀😀😀😀😀😀"]), max_size=12).map("".join)
 
 
-def spans(batch: pa.RecordBatch, **params: float | None) -> Spans:
+def spans(batch: pa.RecordBatch, **params: Any) -> Spans:
     """The spans of each key."""
     out: Spans = {}
     for row in marks(STEP, batch, **params):
