@@ -12,13 +12,14 @@ def theirs(inputs: Path, out: Path) -> None:
     from rensa import RMinHash, RMinHashLSH
 
     index, found = RMinHashLSH(threshold=0.8, num_perm=BANDS * ROWS, num_bands=BANDS), Components()
-    for row, (_, text) in enumerate(read(inputs)):
+    for row, (name, text) in enumerate(read(inputs)):
+        found.names.append(name)
         if made := shingles(text):
             sketch = RMinHash(num_perm=BANDS * ROWS, seed=1)
             sketch.update(list(made))
             found.join(row, index.query(sketch))
             index.insert(row, sketch)
-    write_kept(inputs, out, found)
+    write_kept(out, found)
 
 
 PAIR = Pair(
@@ -26,12 +27,12 @@ PAIR = Pair(
     peer=Peer("rensa"),
     ours=ours,
     theirs=theirs,
-    prepare=prepare(BANDS, ROWS),
+    prepare=prepare(BANDS, ROWS, "id"),
     agree=agree,
     size=120_000_000,
-    note=f"Texts to survivors, word 5-grams, {BANDS} bands x {ROWS} rows on both sides, one worker. Ours: mark_minhash, cluster_edges and keep as recipes "
+    note=f"Texts to ids of survivors, word 5-grams, {BANDS} bands x {ROWS} rows on both sides, one worker. Ours: mark_minhash, cluster_edges, keep as recipes "
     "on the embedded engine, Parquet to Parquet, with the hashes and ledgers of a run. Theirs: shingles of `\\w+` in lower case in Python, RMinHash, "
-    "RMinHashLSH, union-find in Python, JSON lines to JSON lines. rensa's Rust kernel alone is as fast as our kernel: what differs is that its shingles "
+    "RMinHashLSH, union-find in Python, JSON lines to ids. rensa's Rust kernel alone is as fast as our kernel: what differs is that its shingles "
     "must first exist as Python strings, where ours come straight from the text's bytes. Both have minima of 32 bits (rensa's slots are not independent, "
     "ours are); `\\w` has `_` in words, word rule v1 has not.",
 )

@@ -12,15 +12,20 @@ KEY = "(hash(id) >> 1)::BIGINT"
 Prepare = Callable[[Path, int], str]
 
 
-def prepare(bands: int, rows: int) -> Prepare:
-    """A pair's `prepare`: texts as JSON lines for the peer, as the dataset `texts` below `made` for ours, and our recipes beside them."""
+def prepare(bands: int, rows: int, columns: str) -> Prepare:
+    """A pair's `prepare`: texts as JSON lines for the peer, as the dataset `texts` below `made` for ours, and our recipes beside them.
+
+    Args:
+        columns: of the survivors: `id, text` beside a tool that writes a filtered dataset, `id` beside a library that gives names.
+    """
     recipes = {
         "texts": f"read: {{jsonl: {{files: texts/texts.jsonl, columns: {{id: string, text: large_string}}, required: [id, text]}}}}\ntable: rows\n"
         f'steps: [{{set: {{columns: {{key: "{KEY}"}}}}}}]',
         "edges": f"input: texts\ntable: edge\nsteps: [{{mark_minhash: {{shingle: {SHINGLE}, bands: {bands}, rows: {rows}, seed: 1}}}}]",
         "clusters": "input: edges\ntable: tag\nsteps: [{cluster_edges: {}}]",
         "unique": "input: texts\ntags: {clusters: [cluster]}\ntable: rows\n"
-        'steps: [{keep: {where: "cluster IS NULL OR cluster = key", reason: near_duplicate}}, {select: {columns: [id, text]}}]',
+        'steps: [{keep: {where: "cluster IS NULL OR cluster = key", reason: near_duplicate}}, '
+        f"{{select: {{columns: [{columns}]}}}}]",
     }
 
     def write(folder: Path, size: int) -> str:
@@ -67,10 +72,11 @@ def shingles(text: str) -> set[str]:
 
 
 class Components:
-    """Union-find over row numbers; a component is named by its first row."""
+    """Union-find over row numbers; a component is named by its first row. `names` holds the id of every row."""
 
     def __init__(self) -> None:
         self.parent: dict[int, int] = {}
+        self.names: list[str] = []
 
     def first(self, row: int) -> int:
         while (up := self.parent.get(row, row)) != row:
@@ -84,13 +90,11 @@ class Components:
             self.parent[max(one, two)] = min(one, two)
 
 
-def write_kept(inputs: Path, out: Path, found: Components) -> None:
-    """The survivors, as JSON lines in `out/kept`."""
+def write_kept(out: Path, found: Components) -> None:
+    """The ids of the survivors, as JSON lines in `out/kept`."""
     (out / "kept").mkdir()
     with (out / "kept" / "kept.jsonl").open("w", encoding="utf-8") as kept:
-        for row, (name, text) in enumerate(read(inputs)):
-            if found.first(row) == row:
-                kept.write(json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n")
+        kept.writelines(json.dumps({"id": name}) + "\n" for row, name in enumerate(found.names) if found.first(row) == row)
 
 
 def agree(inputs: Path, ours: Path, theirs: Path) -> str:

@@ -42,7 +42,7 @@ PAIR = Pair(
     peer=Peer("text-dedup", packages=("text-dedup==0.4.0",)),
     ours=ours,
     theirs=theirs,
-    prepare=prepare(BANDS, ROWS),
+    prepare=prepare(BANDS, ROWS, "id, text"),
     agree=agree,
     size=30_000_000,
     note=f"Texts to survivors, word 5-grams, {BANDS} bands x {ROWS} rows on both sides, one worker. Ours: mark_minhash, cluster_edges and keep as recipes "
