@@ -37,7 +37,7 @@ def _jaccards(flat: np.ndarray, borders: np.ndarray, left: np.ndarray, right: np
     for pair in range(len(left)):
         a, b = left[pair], right[pair]
         total = borders[a + 1] - borders[a] + borders[b + 1] - borders[b]
-        both = shared(flat, borders[a], borders[a + 1], borders[b], borders[b + 1], 0)
+        both = shared(flat, int(borders[a]), int(borders[a + 1]), int(borders[b]), int(borders[b + 1]), 0)
         out[pair] = np.float32(both / (total - both)) if total else np.float32(0)
     return out
 
