@@ -40,6 +40,7 @@ class Step:
     order: tuple[str, ...] = ()
     splittable: bool = False
     cap: int = 1_000_000
+    distributed: str = ""
     files: Callable[..., Any] | None = None
     packages: Callable[[BaseModel], tuple[str, ...]] = lambda _: ()
     doc: str = field(default="", compare=False)
@@ -137,17 +138,26 @@ def group_step(
 
 
 def reduce_step(
-    *, out: Columns | Callable[..., Columns], needs: Names = (), version: int = 1, facts: Callable[..., dict[str, Any]] | None = None, packages: Names = ()
+    *,
+    out: Columns | Callable[..., Columns],
+    needs: Names = (),
+    version: int = 1,
+    facts: Callable[..., dict[str, Any]] | None = None,
+    packages: Names = (),
+    distributed: Literal["", "components"] = "",
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a reduce step: `fn(batches, *, folder, **params)` reads all batches of a dataset in order and returns one table with the columns `out`.
 
     `folder` is a directory; files that the step writes there (a model, a tokenizer) belong to the dataset and stand in its manifest.
-    `packages` as for `step`.
+    `packages` as for `step`. A step over an edge table whose result is too large for one shard names the `distributed` form that an engine may have of it
+    (`components`: connected components). It yields (number of the shard, table) in place of one table, its parameter `shards` says how many shards of the
+    tagged dataset go into one of these, and it leaves no files.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
         params, doc = _parameters(fn), inspect.getdoc(fn) or ""
-        return _add(Step(fn.__name__, "reduce", fn, params, version, _needs(needs), _fixed(out), _assets(fn), facts, packages=_needs(packages), doc=doc))
+        extra = {"packages": _needs(packages), "distributed": distributed, "doc": doc}
+        return _add(Step(fn.__name__, "reduce", fn, params, version, _needs(needs), _fixed(out), _assets(fn), facts, **extra))
 
     return register
 

@@ -93,6 +93,8 @@ def _passes(compiled: Compiled, units: list[Unit], tags: dict[str, tuple[Shard, 
         )
     if compiled.final is None:
         return (*first, Pass(kind="map", units=tuple(units)))
+    if compiled.final.step.distributed:
+        return (*first, Pass(kind="edges", units=tuple(units)), Pass(kind="reduce", units=(Unit(name="00000"),)))
     if compiled.final.step.kind == "reduce":
         return (*first, Pass(kind="reduce", units=(Unit(name="00000", inputs=tuple(s for u in units for s in u.inputs)),)))
     gathers = tuple(Unit(name=f"{k:05d}", bucket=k) for k in range(buckets))
