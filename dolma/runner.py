@@ -180,6 +180,8 @@ class Dataset:
             cost.log(self.folder, {**line, "engine": type(self.engine).__name__.lower(), "families": cost.families(self.compiled), **costs})
         lost = ", ".join(f"{reason} {rows:,}" for reason, rows in counts.dropped(made.counts).items())
         log.info("  %s: %s rows in %d files%s, %.1f s", made.dataset, f"{made.rows:,}", len(made.files), f" ({lost})" if lost else "", seconds)
+        for groups, rows in counts.chunked(made.counts):
+            log.info("  %s: %s group%s in chunks (%s rows)", made.dataset, f"{groups:,}", "" if groups == 1 else "s", f"{rows:,}")
         return made
 
     def _assets(self) -> None:

@@ -81,7 +81,7 @@ class Components:
 
         names = [(file.name, file.sha256) for file in files]
         numbers = self.running.createDataFrame([(n,) for n in range(len(names))], "number int").repartition(max(1, min(self.slices, len(names))))
-        read = _reader(str(self.folder), names, "both_ways" if large else "downwards")
+        read = _reader(str(self.folder), names, large)
         return spark._map(numbers, read, spark._spark_type(stars.PAIR))
 
     def _shards(self, files: list[File], work: Path, attempt: str) -> list[File]:
@@ -107,17 +107,19 @@ def _rest(number: int, left: int) -> str:
     return "" if number % 2 else f", {left:,} not yet at their smallest"
 
 
-def _reader(folder: str, files: list[tuple[str, str]], way: str) -> Callable[..., Any]:
+def _reader(folder: str, files: list[tuple[str, str]], large: bool) -> Callable[..., Any]:
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from dolma.kernels import stars
 
-        turn = getattr(stars, way)
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                name, digest = files[number]
-                path = records.whole(Path(folder), File(name=name, rows=0, bytes=0, sha256=digest), "edges")
-                for rows in components.load(path):
-                    yield turn(rows if rows.schema.names == stars.PAIR.names else stars.pairs(rows))
+        def edges() -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                for number in batch.column(0).to_pylist():
+                    name, digest = files[number]
+                    path = records.whole(Path(folder), File(name=name, rows=0, bytes=0, sha256=digest), "edges")
+                    for rows in components.load(path):
+                        yield rows if rows.schema.names == stars.PAIR.names else stars.pairs(rows)
+
+        yield from map(stars.both_ways, stars.contracted(edges())) if large else map(stars.downwards, edges())
 
     return read
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from dolma.kernels.unionfind import shard_of
+from dolma.kernels.unionfind import Components, shard_of
 
 PAIR = pa.schema([(name, pa.int64()) for name in ("uk", "uo", "vk", "vo")])
 ROW = pa.schema([(name, pa.int64()) for name in ("shard", "origin", "key", "cluster", "size")])
+BATCH = 1 << 16  # edges
 Ends = tuple[np.ndarray, np.ndarray]
 
 
@@ -41,6 +42,25 @@ def downwards(batch: pa.RecordBatch) -> pa.RecordBatch:
     uk, uo, vk, vo = (column.to_numpy() for column in batch.columns)
     turned = _less((uk, uo), (vk, vo))
     return _rows((np.where(turned, vk, uk), np.where(turned, vo, uo)), (np.where(turned, uk, vk), np.where(turned, uo, vo)))
+
+
+def contracted(batches: Iterable[pa.RecordBatch], most: int = 1 << 19) -> Iterator[pa.RecordBatch]:
+    """The same components in fewer edges, and fewer rounds: of each `most` edges, by union-find, the stars (96 bytes a document, 100 MB at most)."""
+    found, taken = Components(), 0
+    for batch in batches:
+        found.join(*(column.to_numpy() for column in batch.columns))
+        taken += batch.num_rows
+        if taken >= most:
+            yield from _cut(found)
+            found, taken = Components(), 0
+    yield from _cut(found)
+
+
+def _cut(found: Components) -> Iterator[pa.RecordBatch]:
+    uk, uo, vk, vo = found.stars()
+    for start in range(0, len(uk), BATCH):
+        end = start + BATCH
+        yield _rows((uk[start:end], uo[start:end]), (vk[start:end], vo[start:end]))
 
 
 class Star:

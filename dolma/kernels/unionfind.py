@@ -11,7 +11,7 @@ FIRST = 1 << 12  # documents that there is room for at first
 
 
 class Components:
-    """Documents, each a pair (key, origin), and the components that edges join them to.
+    """Documents, each a pair (key, origin) and compared in this order, and the components that edges join them to.
 
     Memory: at most 96 bytes a document that has an edge (24 of it in the document's own arrays, which double when full, and 16 to 32 in the table that
     finds it; at the end 16 for labels and sizes and 8 for their order), and one batch of edges.
@@ -31,9 +31,16 @@ class Components:
         """(origins, keys, smallest key of the component, documents of the component), each of shape (documents,), sorted by origin and key."""
         self.table = np.empty(0, np.int64)
         keys, origins = self.keys[: self.count], self.origins[: self.count]
-        label, size = _labels(keys, self.parent[: self.count])
+        first, size = _first(keys, origins, self.parent[: self.count])
         order = np.lexsort((keys, origins))
-        return origins[order], keys[order], label[order], size[order]
+        return origins[order], keys[order], keys[first][order], size[order]
+
+    def stars(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """An edge from each document but the smallest of its component to that: (key, origin, key and origin of the smallest)."""
+        keys, origins = self.keys[: self.count], self.origins[: self.count]
+        first, _ = _first(keys, origins, self.parent[: self.count])
+        rest = np.flatnonzero(first != np.arange(self.count))
+        return keys[rest], origins[rest], keys[first[rest]], origins[first[rest]]
 
     def _make_room(self, documents: int) -> None:
         room = len(self.keys)
@@ -133,13 +140,17 @@ def _join(
 
 
 @numba.njit(cache=True)
-def _labels(keys: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    label, size = keys.copy(), np.zeros(len(keys), np.int64)
+def _first(keys: np.ndarray, origins: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the smallest document of its component, documents of the component), for each document."""
+    first, size = np.arange(len(keys)), np.zeros(len(keys), np.int64)
     for node in range(len(keys)):
         root = _root(parent, node)
-        label[root] = min(label[root], keys[node])
+        low = first[root]
+        if keys[node] < keys[low] or (keys[node] == keys[low] and origins[node] < origins[low]):
+            first[root] = node
         size[root] += 1
     for node in range(len(keys)):
-        root = _root(parent, node)
-        label[node], size[node] = label[root], size[root]
-    return label, size
+        root = parent[node]
+        if root != node:
+            first[node], size[node] = first[root], size[root]
+    return first, size

@@ -1,19 +1,21 @@
 """Clusters are the same on both engines, to the byte, for any number of tasks, after any death and any damage."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from dolma.core import manifest
-from dolma.core.errors import DataError
+from dolma.core.errors import DataError, Partial
+from dolma.engines.datatrove import Datatrove, Result
 from dolma.runner import Run
 from tests.engines import graphs
 from tests.engines.flow import write_env
@@ -33,7 +35,7 @@ def shapes() -> list[np.ndarray]:
         4000 + made.integers(0, 1500, (900, 2)),
         np.concatenate([[[9, 9], [1, 8]], made.permutation(np.stack([chain[::-1][:-1], chain[::-1][1:]], axis=1))[:100]]),
     ]
-    return [made.permutation(part) for part in parts]
+    return np.array_split(made.permutation(np.concatenate(parts)), 5)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,66 @@ def test_the_embedded_engine_gives_the_same_manifest(place: Path, reference: byt
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize("tasks", [1, 2, 7])
+@pytest.mark.parametrize("tasks", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 7])
 def test_spark_gives_the_same_manifest(place: Path, reference: bytes, spark: object, tasks: int) -> None:
     assert run(place, f"spark-{tasks}", engine="spark", tasks=tasks) == reference
     assert not list((place / "build" / f"spark-{tasks}").rglob(".work"))
+
+
+def killed(place: Path, name: str, reached: str, **settings: object) -> None:
+    """Run until something matches the glob `reached` below the folder of the clusters, and kill the whole group there."""
+    env = write_env(place, name, **settings)
+    command = [sys.executable, "-m", "dolma.cli", "run", CLUSTERS, "--env", str(env), "--pipelines", str(place / "pipelines")]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    while not list((place / "build" / name / CLUSTERS).glob(reached)):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.spark
+def test_kill_nine_in_a_middle_round_of_spark_and_run_again_goes_on_there(
+    place: Path, reference: bytes, spark: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed(place, "rounds", ".work/components/001.json", engine="spark", tasks=5)
+    work = place / "build" / "rounds" / CLUSTERS / ".work"
+    assert sorted(path.name for path in (work / "components").glob("*.json"))[-1] == "001.json"
+    with caplog.at_level(logging.INFO):
+        again = run(place, "rounds", engine="spark", tasks=5)
+    assert again == reference
+    assert "round 1, large-star" in caplog.text and "round 0" not in caplog.text and "pool/edges" not in caplog.text
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+def test_edges_that_are_damaged_before_they_are_read_are_found_and_made_again_alone(
+    place: Path, reference: bytes, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None]
+) -> None:
+    name = f"damaged-{damage.__name__}"
+    files = place / "build" / name / CLUSTERS / ".work" / "edges"
+    honest, seen = Datatrove.run, []
+
+    def run_damaged(self: Datatrove, path: Path, kind: str, indices: Sequence[int], attempt: str) -> Iterator[Result]:
+        if kind == "reduce":
+            seen.append({file.name: file.stat().st_ino for file in files.iterdir()})
+            if len(seen) == 1:
+                damage(files / "00003.arrow")
+        yield from honest(self, path, kind, indices, attempt)
+
+    monkeypatch.setattr(Datatrove, "run", run_damaged)
+    with pytest.raises((DataError, Partial)) as caught:
+        run(place, name)
+    assert "00003.arrow" in str(caught.value) or "edges of unit 00003 are gone" in str(caught.value)
+    assert run(place, name) == reference
+    assert [file for file in seen[0] if seen[0][file] != seen[1][file]] == ["00003.arrow"]

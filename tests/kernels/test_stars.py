@@ -72,9 +72,20 @@ def test_order_direction_repetition_and_borders_make_no_difference(edges: Edges,
     assert table(rounds(batch(other), 3)[0], 2) == table(rounds(batch(edges), 100)[0], 100)
 
 
+@settings(max_examples=60, deadline=None)
+@given(GRAPH, st.integers(1, 30), st.integers(1, 9))
+def test_contracted_edges_have_the_same_components(edges: Edges, most: int, size: int) -> None:
+    whole = batch(edges)
+    fewer = joined(stars.contracted((whole.slice(start, size) for start in range(0, whole.num_rows, size)), most))
+    assert fewer.num_rows <= whole.num_rows
+    assert reference(fewer) == reference(whole)
+    once = joined(stars.contracted([whole]))
+    assert rounds(once, size)[1] == 1  # they are stars around the smallest already
+
+
 SHAPES: dict[str, tuple[Edges, int]] = {  # and the large-stars they may take
-    "chain": ([(n, n + 1) for n in range(500)], 9),
-    "chain backwards": ([(n + 1, n) for n in reversed(range(500))], 9),
+    "chain": ([(n, n + 1) for n in range(500)], 10),
+    "chain backwards": ([(n + 1, n) for n in reversed(range(500))], 10),
     "star around the smallest": ([(0, n) for n in range(1, 500)], 1),
     "star around the largest": ([(500, n) for n in range(500)], 3),
     "clique": ([(a, b) for a in range(40) for b in range(a)], 3),
