@@ -8,7 +8,7 @@ import pyarrow as pa
 import yaml
 
 from dolma.core.schema import TABLES
-from dolma.core.step import reader
+from dolma.core.step import group_step, reader
 
 EDGE = pa.schema(list(TABLES["edge"].items()))
 
@@ -21,6 +21,22 @@ def test_edges(path: str, *, file: str) -> Iterator[pa.RecordBatch]:
         a, b = np.array(ends[start : start + 4096]).T
         columns = [(a % 300 << 32) + a, a * 7 % 1_000_003, (b % 300 << 32) + b, b * 7 % 1_000_003]
         yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=EDGE)
+
+
+def _band(batch: pa.RecordBatch) -> pa.RecordBatch:
+    key = batch.column("key_b").to_numpy()
+    band = np.where(key % 10 < 3, -1, key)
+    return pa.RecordBatch.from_pydict({"band": pa.array(band), "key": batch.column("key_b"), "origin": batch.column("origin")})
+
+
+@group_step(key=("band",), order=("key", "origin"), rows=_band, out=TABLES["edge"], splittable=True, cap=100_000)
+def skewed_band(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) -> pa.RecordBatch:
+    """Rows of which 30 % have one key: an edge from each to the first of its key."""
+    first = np.repeat(starts, np.diff(np.append(starts, batch.num_rows)))
+    later = np.flatnonzero(first != np.arange(batch.num_rows))
+    one, other = batch.take(pa.array(first[later])), batch.take(pa.array(later))
+    columns = [one.column("origin"), one.column("key"), other.column("origin"), other.column("key")]
+    return pa.RecordBatch.from_arrays(columns, schema=EDGE)
 
 
 test_edges.fn.__test__ = False  # type: ignore[attr-defined]
