@@ -120,9 +120,10 @@ def part(path: Path, number: int, schema: pa.Schema) -> pa.RecordBatch:
         DataError: the file was damaged since it was written. Its hash is checked when a run begins; each part has a checksum of its own, since every
             bucket reads all files.
     """
+    batch = _empty(schema)
     try:
         if path.stat().st_size == 0:
-            return _empty(schema)
+            return batch
         with pa.OSFile(str(path)) as source:  # not a memory map: buffers that do not shrink are stored bare and would point into it after it is closed
             batch, said = pa.ipc.open_file(source).get_batch_with_custom_metadata(number)
         got, expected = _checksum(batch), dict(said or {}).get(CHECK, b"no checksum")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 log = logger(__name__)
+FEW = 1 << 20  # edges that one task joins by union-find (96 bytes a document, 200 MB at most): the last rounds of long chains become one
 
 
 class Components:
@@ -80,8 +81,10 @@ class Components:
         from dolma.kernels import stars
 
         names = [(file.name, file.sha256) for file in files]
-        numbers = self.running.createDataFrame([(n,) for n in range(len(names))], "number int").repartition(max(1, min(self.slices, len(names))))
-        read = _reader(str(self.folder), names, large)
+        few = large and sum(file.rows for file in files) <= FEW
+        slices = 1 if few else max(1, min(self.slices, len(names)))
+        numbers = self.running.createDataFrame([(n,) for n in range(len(names))], "number int").repartition(slices)
+        read = _reader(str(self.folder), names, large, FEW)
         return spark._map(numbers, read, spark._spark_type(stars.PAIR))
 
     def _shards(self, files: list[File], work: Path, attempt: str) -> list[File]:
@@ -107,7 +110,7 @@ def _rest(number: int, left: int) -> str:
     return "" if number % 2 else f", {left:,} not yet at their smallest"
 
 
-def _reader(folder: str, files: list[tuple[str, str]], large: bool) -> Callable[..., Any]:
+def _reader(folder: str, files: list[tuple[str, str]], large: bool, few: int) -> Callable[..., Any]:
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from dolma.kernels import stars
 
@@ -119,7 +122,7 @@ def _reader(folder: str, files: list[tuple[str, str]], large: bool) -> Callable[
                     for rows in components.load(path):
                         yield rows if rows.schema.names == stars.PAIR.names else stars.pairs(rows)
 
-        yield from map(stars.both_ways, stars.contracted(edges())) if large else map(stars.downwards, edges())
+        yield from map(stars.both_ways, stars.contracted(edges(), max(few, 1))) if large else map(stars.downwards, edges())
 
     return read
 

@@ -44,8 +44,8 @@ def downwards(batch: pa.RecordBatch) -> pa.RecordBatch:
     return _rows((np.where(turned, vk, uk), np.where(turned, vo, uo)), (np.where(turned, uk, vk), np.where(turned, uo, vo)))
 
 
-def contracted(batches: Iterable[pa.RecordBatch], most: int = 1 << 19) -> Iterator[pa.RecordBatch]:
-    """The same components in fewer edges, and fewer rounds: of each `most` edges, by union-find, the stars (96 bytes a document, 100 MB at most)."""
+def contracted(batches: Iterable[pa.RecordBatch], most: int = 1 << 20) -> Iterator[pa.RecordBatch]:
+    """The same components in fewer edges, and fewer rounds: of each `most` edges, by union-find, the stars (96 bytes a document, 200 MB at most)."""
     found, taken = Components(), 0
     for batch in batches:
         found.join(*(column.to_numpy() for column in batch.columns))
