@@ -85,6 +85,11 @@ def dropped(counts: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
+def chunked(counts: Mapping[str, int]) -> list[tuple[int, int]]:
+    """(groups, rows) of each step that got groups which were too large to be given whole."""
+    return [(numbers["split_groups"], numbers["split_rows"]) for numbers in steps(counts).values() if numbers.get("split_groups")]
+
+
 def _position(name: str) -> tuple[int, str]:
     head = name.partition(":")[0]
     return (int(head), name) if head.isdigit() else (-1, name)

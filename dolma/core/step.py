@@ -40,10 +40,9 @@ class Step:
     order: tuple[str, ...] = ()
     splittable: bool = False
     cap: int = 1_000_000
+    distributed: str = ""
     files: Callable[..., Any] | None = None
     packages: Callable[[BaseModel], tuple[str, ...]] = lambda _: ()
-    parts: Callable[..., Any] | None = None
-    distributed: str | None = None
     doc: str = field(default="", compare=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -145,22 +144,20 @@ def reduce_step(
     version: int = 1,
     facts: Callable[..., dict[str, Any]] | None = None,
     packages: Names = (),
-    parts: Callable[..., Any] | None = None,
-    distributed: str | None = None,
+    distributed: Literal["", "components"] = "",
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a reduce step: `fn(batches, *, folder, **params)` reads all batches of a dataset in order and returns one table with the columns `out`.
 
     `folder` is a directory; files that the step writes there (a model, a tokenizer) belong to the dataset and stand in its manifest.
-    `packages` as for `step`.
-
-    Args:
-        parts: `parts(table, **params)` gives the number of the output shard of each row, int64, never falling; absent: one shard.
-        distributed: the name of the same computation on engines that have it (`components` on Spark); its shards must be the same.
+    `packages` as for `step`. A step over an edge table whose result is too large for one shard names the `distributed` form that an engine may have of it
+    (`components`: connected components). It yields (number of the shard, table) in place of one table, its parameter `shards` says how many shards of the
+    tagged dataset go into one of these, and it leaves no files.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
-        extra = {"packages": _needs(packages), "parts": parts, "distributed": distributed, "doc": inspect.getdoc(fn) or ""}
-        return _add(Step(fn.__name__, "reduce", fn, _parameters(fn), version, _needs(needs), _fixed(out), _assets(fn), facts, **extra))
+        params, doc = _parameters(fn), inspect.getdoc(fn) or ""
+        extra = {"packages": _needs(packages), "distributed": distributed, "doc": doc}
+        return _add(Step(fn.__name__, "reduce", fn, params, version, _needs(needs), _fixed(out), _assets(fn), facts, **extra))
 
     return register
 

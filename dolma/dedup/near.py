@@ -29,7 +29,7 @@ def _needs(params: object) -> tuple[str, ...]:
     return ("cluster", "cluster_size", "key", "text", *([prefer] if prefer else []))
 
 
-@group_step(key=("cluster",), order=("prefer", "key", "origin"), needs=_needs, rows=_rows, out=TAG, splittable=True)
+@group_step(key=("cluster",), order=("prefer", "key", "origin"), needs=_needs, rows=_rows, out=TAG, splittable=True, cap=20_000)
 def mark_near(
     batch: pa.RecordBatch,
     starts: np.ndarray,

@@ -3,6 +3,7 @@
 One file per input shard with one record batch per bucket, so the result does not depend on how many tasks ran. Reading costs 0.28 ms per (file, bucket).
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from dolma.engines.worker import Ledger
 
 CHUNK_ROWS, CHUNK_BYTES = 65_536, 128 << 20  # whole groups are given to a step in batches of about this size, whichever comes first
-LARGE = 100_000  # rows of a group that the ledger speaks of
 OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
@@ -105,7 +105,8 @@ def _write(whole: pa.Table | None, places: np.ndarray | None, buckets: int, path
             with pa.ipc.new_file(str(path), whole.schema, options=OPTIONS) as writer:
                 for start, end in zip(ends - count, ends, strict=True):
                     part = ordered.slice(int(start), int(end - start)).combine_chunks().to_batches()
-                    writer.write_batch(part[0] if part else _empty(whole.schema))
+                    batch = part[0] if part else _empty(whole.schema)
+                    writer.write_batch(batch, custom_metadata={CHECK: _checksum(batch)})
     return File(name=name, rows=0 if whole is None else whole.num_rows, bytes=path.stat().st_size, sha256=sha256(path))
 
 
@@ -114,11 +115,36 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def part(path: Path, number: int, schema: pa.Schema) -> pa.RecordBatch:
-    """Batch `number` of a scattered file."""
-    if path.stat().st_size == 0:
-        return _empty(schema)
-    with pa.OSFile(str(path)) as source:  # not a memory map: buffers that do not shrink are stored bare and would point into it after it is closed
-        return pa.ipc.open_file(source).get_batch(number)
+    """Batch `number` of a scattered file.
+
+    Raises:
+        DataError: the file was damaged since it was written. Its hash is checked when a run begins; each part has a checksum of its own, since every
+            bucket reads all files.
+    """
+    batch = _empty(schema)
+    try:
+        if path.stat().st_size == 0:
+            return batch
+        with pa.OSFile(str(path)) as source:  # not a memory map: buffers that do not shrink are stored bare and would point into it after it is closed
+            batch, said = pa.ipc.open_file(source).get_batch_with_custom_metadata(number)
+        got, expected = _checksum(batch), dict(said or {}).get(CHECK, b"no checksum")
+    except (OSError, pa.ArrowException) as error:
+        got, expected = str(error).splitlines()[0][:80].encode(), b"an Arrow file with all its batches"
+    if got != expected:
+        mend = "run the same command again: only this file is made anew"
+        raise DataError(str(path), "an intermediate file was damaged after it was written", got=_plain(got), expected=_plain(expected), mend=mend)
+    return batch
+
+
+CHECK = b"crc32"
+
+
+def _checksum(batch: pa.RecordBatch) -> bytes:
+    return b"%08x" % zlib.crc32(batch.serialize())  # as it is sent, without padding and validity that says nothing: the same before and after a file
+
+
+def _plain(text: bytes) -> str:
+    return text.decode(errors="replace")
 
 
 def gather(plan: Plan, compiled: Compiled, unit: Unit, spill: Path, ledger: "Ledger") -> Iterator[pa.RecordBatch]:
@@ -142,10 +168,10 @@ def grouped(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], l
     arguments = final.arguments(Path(plan.root))
     if final.step.rows:
         arguments = wanted(final.step.fn, arguments)
-    large = _Large(ledger, final.label)
+    chunked = Chunked()
     for chunk, starts, cont in whole_groups(batches, final.step.key, final.step.cap, final.step.splittable, final.label):
         ledger.clock.lap(SHUFFLE)
-        large.count(np.diff(np.append(starts, chunk.num_rows)), cont)
+        chunked.see(chunk.num_rows, starts, cont)
         made = final.step.fn(chunk, starts, cont=cont, **arguments)
         ledger.clock.lap(final.label)
         out, counts = made if isinstance(made, tuple) else (made, {})
@@ -154,33 +180,9 @@ def grouped(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], l
         ledger.counts.update({f"{final.label}.{name}": value for name, value in counts.items()})
         yield out
         ledger.clock.lap(WRITE)
-    large.close()
+    if chunked.groups:
+        ledger.counts.update({f"{final.label}.split_groups": chunked.groups, f"{final.label}.split_rows": chunked.rows})
     ledger.clock.lap(SHUFFLE)
-
-
-class _Large:
-    """Counts groups of more than `LARGE` rows, however they are cut into chunks."""
-
-    def __init__(self, ledger: "Ledger", label: str) -> None:
-        self.ledger, self.label, self.open = ledger, label, 0
-
-    def count(self, sizes: np.ndarray, cont: bool) -> None:
-        if cont:
-            sizes = np.array([self.open + sizes[0] - 1, *sizes[1:]])
-        else:
-            self.close()
-        for size in sizes[:-1][sizes[:-1] > LARGE]:
-            self._add(int(size))
-        self.open = int(sizes[-1])
-
-    def close(self) -> None:
-        if self.open > LARGE:
-            self._add(self.open)
-        self.open = 0
-
-    def _add(self, size: int) -> None:
-        self.ledger.counts[f"{self.label}.large_groups"] += 1
-        self.ledger.counts[f"{self.label}.large_rows"] += size
 
 
 def whole_groups(
@@ -188,50 +190,73 @@ def whole_groups(
 ) -> Iterator[tuple[pa.RecordBatch, np.ndarray, bool]]:
     """Cut sorted rows into batches of whole groups: (batch, first row of each group, whether row 0 repeats a group's first row).
 
-    A group of more than `cap` rows comes in chunks that each begin with its first row.
+    A group of more than `cap` rows comes in chunks of `cap` rows, whatever the borders of `batches`, that each begin with its first row. No row is copied
+    more than twice.
 
     Raises:
         DataError: a group exceeds `cap` and the step cannot take it in chunks.
     """
-    waiting: list[pa.RecordBatch] = []
-    count = size = cut = 0  # rows and bytes that wait, and where the last group among them begins
-    first: pa.RecordBatch | None = None  # first row of a group that is being given in chunks
-    for batch in batches:
-        if batch.num_rows == 0:
-            continue
-        before = waiting[-1].slice(waiting[-1].num_rows - 1) if waiting else first
-        starts = _starts(batch, key)
-        if before is not None and _same(before, batch, key):
-            starts = starts[1:]
-        elif not waiting:
-            first, starts = None, starts[1:]
-        cut = count + int(starts[-1]) if len(starts) else cut
-        waiting.append(batch)
-        count, size = count + batch.num_rows, size + batch.nbytes
-        if count < CHUNK_ROWS and size < CHUNK_BYTES:
-            continue
-        if cut:
-            joined = _join(waiting)
-            head = joined.slice(0, cut)
-            yield _chunk(first, head, _starts(head, key))
-            first, rest = None, joined.slice(cut)
-            waiting, count, size, cut = ([rest] if rest.num_rows else []), rest.num_rows, rest.nbytes, 0
-        if count >= cap and not splittable:
-            raise DataError(
-                where,
-                "one group has more rows than this step can take",
-                got=f"over {cap:,}",
-                expected=f"at most {cap:,}",
-                mend="split the key, or raise the step's cap",
-            )
-        if count and splittable and (count >= cap or size >= CHUNK_BYTES):
-            joined = _join(waiting)
-            yield _chunk(first, joined, _starts(joined, key))
+    ended: list[pa.RecordBatch] = []  # groups that are whole; with `first`, they begin with the rest of one that is given in chunks
+    growing: list[pa.RecordBatch] = []  # the last group, which the next batch may go on with
+    first: pa.RecordBatch | None = None
+
+    def give(rows: list[pa.RecordBatch]) -> tuple[pa.RecordBatch, np.ndarray, bool]:
+        joined = _join(rows)
+        return _chunk(first, joined, _starts(joined, key))
+
+    for batch in _pieces(batches, cap):
+        starts = np.append(_starts(batch, key), batch.num_rows)
+        more = int(starts[1]) if growing and _same(growing[0], batch, key) else 0  # rows of the group that is growing
+        growing.append(batch.slice(0, more))
+        if _rows(growing) > cap:
+            if not splittable:
+                raise DataError(
+                    where,
+                    "one group has more rows than this step can take",
+                    got=f"over {cap:,}",
+                    expected=f"at most {cap:,}",
+                    mend="split the key, or raise the step's cap",
+                )
+            if _rows(ended):
+                yield give(ended)
+                ended, first = [], None
+            joined = _join(growing)
+            yield give([joined.slice(0, cap)])
             first = first if first is not None else joined.slice(0, 1)
-            waiting, count, size, cut = [], 0, 0, 0
-    if count:
-        joined = _join(waiting)
-        yield _chunk(first, joined, _starts(joined, key))
+            growing = [joined.slice(cap)]
+        if more < batch.num_rows:
+            last = int(starts[-2])
+            ended, growing = [*ended, *growing, batch.slice(more, last - more)], [batch.slice(last)]
+            if _rows(ended) >= CHUNK_ROWS or sum(piece.nbytes for piece in ended) >= CHUNK_BYTES:
+                yield give(ended)
+                ended, first = [], None
+    if _rows(ended) + _rows(growing):
+        yield give(ended + growing)
+
+
+def _pieces(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, most):
+            yield batch.slice(start, most)
+
+
+def _rows(batches: list[pa.RecordBatch]) -> int:
+    return sum(batch.num_rows for batch in batches)
+
+
+class Chunked:
+    """Counts the groups that came in chunks, and their rows."""
+
+    def __init__(self) -> None:
+        self.groups = self.rows = 0
+        self._last, self._counted = 0, False  # rows of the last group of the chunk before, and whether they are counted
+
+    def see(self, rows: int, starts: np.ndarray, cont: bool) -> None:
+        """A chunk of `rows` rows as `whole_groups` gave it."""
+        if cont:
+            self.groups += not self._counted
+            self.rows += (0 if self._counted else self._last) + (int(starts[1]) if len(starts) > 1 else rows) - 1
+        self._last, self._counted = rows - int(starts[-1]), cont and len(starts) == 1
 
 
 def _chunk(first: pa.RecordBatch | None, batch: pa.RecordBatch, starts: np.ndarray) -> tuple[pa.RecordBatch, np.ndarray, bool]:
@@ -240,32 +265,8 @@ def _chunk(first: pa.RecordBatch | None, batch: pa.RecordBatch, starts: np.ndarr
     return _join([first, batch]), np.concatenate([[0], starts[1:] + 1]).astype(np.int64), True
 
 
-def runs(batches: Iterable[pa.RecordBatch], column: str) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
-    """Batches sorted by an int column as (value, its batches), one value after the other; what is not taken of a value is passed over."""
-    rest = iter(batches)
-    held: list[pa.RecordBatch] = []
-    while (batch := held.pop() if held else next(rest, None)) is not None:
-        if batch.num_rows == 0:
-            continue
-        number = batch.column(column)[0].as_py()
-
-        def same(current: pa.RecordBatch | None = batch, number: int = number) -> Iterator[pa.RecordBatch]:
-            while current is not None:
-                end = int(np.searchsorted(current.column(column).to_numpy(), number, side="right"))
-                if end:
-                    yield current.slice(0, end)
-                if end < current.num_rows:
-                    held.append(current.slice(end))
-                    return
-                current = next(rest, None)
-
-        mine = same()
-        yield number, mine
-        for _ in mine:
-            pass
-
-
 def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    batches = [batch for batch in batches if batch.num_rows] or batches[:1]
     return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
 
 

@@ -86,7 +86,6 @@ def session(workers: int = 2) -> "SparkSession":
             "spark.ui.showConsoleProgress": "false",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.log.level": "ERROR",
-            "spark.sql.shuffle.partitions": str(4 * workers),
             "spark.executorEnv.PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         builder = builder.master(f"local[{workers},3]")
@@ -123,7 +122,7 @@ class Spark:
     def run(self, path: Path, kind: str, indices: Sequence[int], attempt: str) -> Iterator[Result]:
         """Run these units of a pass as tasks; (index, error or None). A task that dies is retried by Spark."""
         context = self.session.sparkContext
-        slices = self.slices(len(indices))
+        slices = min(len(indices), self.env.tasks or 4 * context.defaultParallelism)
         where = str(path)
 
         def one(index: int) -> tuple[int, DolmaError | None]:
@@ -141,10 +140,12 @@ class Spark:
         units = next(one for one in plan.passes if one.kind == "scatter").units
         schema = shuffle.shuffled_schema(plan, compiled)
         wire = _wire(schema)
-        rows = self.map(self.numbers(len(units)), _scatterer(str(path), list(indices)), _spark_type(wire.append(pa.field(BUCKET, pa.int32()))))
+        slices = min(len(units), self.env.tasks or 4 * self.session.sparkContext.defaultParallelism)
+        numbers = self.session.createDataFrame([(n,) for n in range(len(units))], "unit int").repartition(slices)
+        rows = _map(numbers, _scatterer(str(path), list(indices)), _spark_type(wire.append(pa.field(BUCKET, pa.int32()))))
         order = [F.col(name).asc_nulls_last() for name in (BUCKET, *compiled.final.step.key, *compiled.final.step.order)]
         placed = rows.repartitionById(plan.buckets, F.col(BUCKET)).sortWithinPartitions(*order)
-        done = [json.loads(row.result) for row in self.map(placed, _gatherer(str(path), attempt), "result string").collect()]
+        done = [json.loads(row.result) for row in _map(placed, _gatherer(str(path), attempt), "result string").collect()]
         seen = {index for index, _ in done}
         for index, error in done:
             yield index, plans_error(error)
@@ -155,27 +156,15 @@ class Spark:
                 yield index, plans_error(error)
 
     def components(self, path: Path, attempt: str) -> Iterator[Result]:
-        """The reduce pass of a step with the distributed form `components`; (0, error or None)."""
-        from dolma.engines import components
+        """A reduce pass over edges as rounds of Spark shuffles; (0, error or None)."""
+        from dolma.engines.spark_components import Components
 
         try:
-            components.run(self, path, attempt)
+            Components(self.session, path, self.env.tasks or 4 * self.session.sparkContext.defaultParallelism).reduce(attempt)
         except DolmaError as error:
             yield 0, error
         else:
             yield 0, None
-
-    def slices(self, units: int) -> int:
-        """How many Spark partitions for so many units."""
-        return max(1, min(units, self.env.tasks or 4 * self.session.sparkContext.defaultParallelism))
-
-    def numbers(self, count: int) -> "DataFrame":
-        """0 .. count - 1, one row each, over as many partitions as there are slices."""
-        return self.session.createDataFrame([(n,) for n in range(count)], "number int").repartition(self.slices(count))
-
-    def map(self, frame: "DataFrame", fn: Any, schema: Any) -> "DataFrame":
-        """`frame` through `fn`, from Arrow batches to Arrow batches, in the workers."""
-        return _map(frame, fn, schema)
 
     def close(self) -> None:
         """End the session that this engine began; one that was there before stays."""
@@ -236,10 +225,35 @@ def _scatterer(path: str, wanted: list[int]) -> Any:
 
 def _gatherer(path: str, attempt: str) -> Any:
     def gather(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for number, mine in shuffle.runs(batches, BUCKET):
-            yield pa.RecordBatch.from_pydict({"result": [json.dumps(_gather(path, number, mine, attempt))]})
+        for number, rows in runs(batches, BUCKET):
+            yield pa.RecordBatch.from_pydict({"result": [json.dumps(_gather(path, number, rows, attempt))]})
 
     return gather
+
+
+def runs(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """(value, batches with it) of batches that are sorted by the column `name`; what is not taken of one is skipped."""
+    rest = iter(batches)
+    held: list[pa.RecordBatch] = []
+
+    def same(batch: pa.RecordBatch, number: int) -> Iterator[pa.RecordBatch]:
+        current: pa.RecordBatch | None = batch
+        while current is not None:
+            end = pa.compute.sum(pa.compute.equal(current.column(name), number)).as_py() or 0
+            if end:
+                yield current.slice(0, end)
+            if end < current.num_rows:
+                held.append(current.slice(end))
+                return
+            current = next(rest, None)
+
+    while (batch := held.pop() if held else next(rest, None)) is not None:
+        if batch.num_rows:
+            number = batch.column(name)[0].as_py()
+            one = same(batch, number)
+            yield number, one
+            for _ in one:
+                pass
 
 
 def _gather(path: str, bucket: int, batches: Iterator[pa.RecordBatch], attempt: str) -> tuple[int, list[Any] | None]:

@@ -51,10 +51,10 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
                 expected=origin[:16],
                 mend=f"run {name} again",
             )
+    grouped = compiled.final is not None and compiled.final.step.kind == "group"
     buckets = compiled.recipe.buckets or max(1, -(-sum(s.bytes for s in shards) // BUCKET_BYTES))
     passes = _passes(compiled, units, tags, buckets)
-    carried = any("origin" in graph._schema(name).names for name in compiled.recipe.inputs)
-    facts = _inherited(compiled, manifests, None if carried else origin)
+    facts = _inherited(compiled, manifests, origin, any("origin" in graph._schema(name).names for name in compiled.recipe.inputs))
     made = fingerprint(
         {
             "recipe": compiled.resolved(),
@@ -62,7 +62,7 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
             "steps": [[b.step.name, b.step.version] for b in compiled.bound],
             "packages": compiled.packages,
             "writer": WRITER,
-            "buckets": buckets,
+            "buckets": len(shards) if tags and not grouped else buckets,
             "inputs": [[i["name"], i["fingerprint"]] for i in inputs],
             "units": [[s.name for s in u.inputs] for u in units],
         }
@@ -93,17 +93,19 @@ def _passes(compiled: Compiled, units: list[Unit], tags: dict[str, tuple[Shard, 
         )
     if compiled.final is None:
         return (*first, Pass(kind="map", units=tuple(units)))
+    if compiled.final.step.distributed:
+        return (*first, Pass(kind="edges", units=tuple(units)), Pass(kind="reduce", units=(Unit(name="00000"),)))
     if compiled.final.step.kind == "reduce":
         return (*first, Pass(kind="reduce", units=(Unit(name="00000", inputs=tuple(s for u in units for s in u.inputs)),)))
     gathers = tuple(Unit(name=f"{k:05d}", bucket=k) for k in range(buckets))
     return (*first, Pass(kind="scatter", units=tuple(units)), Pass(kind="gather", units=gathers))
 
 
-def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str | None) -> dict[str, Any]:
+def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str, carried: bool) -> dict[str, Any]:
     """Facts of the inputs, which must agree; a group pass says which rows its `origin` columns point to.
 
     Args:
-        origin: what names the rows of the input; None where the input brings an `origin` column: then its fact stays, of several inputs the last one's.
+        carried: the rows of the inputs have an `origin` already: they point where the last input says.
     """
     facts: dict[str, Any] = {}
     for name in compiled.recipe.inputs:
@@ -119,9 +121,10 @@ def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str |
                     mend="make them with the same recipe steps",
                 )
             facts[fact] = value
-    if compiled.final is not None and compiled.final.step.kind == "group" and origin is not None:
+    group = compiled.final is not None and compiled.final.step.kind == "group"
+    if group and not (carried and "origin" in facts):
         facts["origin"] = origin
-    elif compiled.final is None and "origin" not in compiled.schema.names:
+    elif compiled.final is None and not any(name.split("_")[0] == "origin" for name in compiled.schema.names):
         facts.pop("origin", None)
     return facts
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dolma.kernels.minhash import shingle_sets
-from dolma.kernels.unionfind import root
+from dolma.kernels.unionfind import root_of
 
 
 @numba.njit(cache=True)
@@ -63,7 +63,7 @@ def _joins(flat: np.ndarray, borders: np.ndarray, starts: np.ndarray, threshold:
                 # J is at most the smaller set over the larger; divided as J is, so that rounding cannot part the two
                 if first == 0 or second == 0 or min(first, second) / max(first, second) < threshold:
                     continue
-                one, other = root(parent, a), root(parent, b)
+                one, other = root_of(parent, a), root_of(parent, b)
                 if one == other:
                     continue
                 # J >= t where both >= t / (1 + t) (|a| + |b|); one less, so that rounding decides nothing: the division does

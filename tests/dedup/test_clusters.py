@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dolma.core.errors import ConfigError
 from dolma.core.schema import TABLES
-from dolma.dedup import clusters
-from dolma.dedup.clusters import TAG, cluster_edges, part_of
+from dolma.dedup.clusters import TAG, cluster_edges
 
 NODES = 25
 EDGES = st.lists(st.tuples(st.integers(0, NODES - 1), st.integers(0, NODES - 1)).filter(lambda edge: edge[0] != edge[1]), max_size=40)
@@ -20,7 +21,7 @@ def clustered(edges: Iterable[tuple[int, int]], keys: list[int], size: int = 100
     """The clusters of edges between the rows (origins) of a dataset with these keys."""
     rows = [{"origin_a": a, "key_a": keys[a], "origin_b": b, "key_b": keys[b]} for a, b in edges]
     batches = pa.Table.from_pylist(rows, schema=SCHEMA).to_batches(max_chunksize=size)
-    return cluster_edges(iter(batches), folder=Path())
+    return pa.concat_tables(table for _, table in cluster_edges(iter(batches), folder=Path()))
 
 
 def plain(edges: list[tuple[int, int]], keys: list[int]) -> list[tuple[int, int, int, int]]:
@@ -57,41 +58,34 @@ def test_the_same_documents_survive_when_the_rows_lie_in_another_order(edges: li
     assert clustered([(moved[a], moved[b]) for a, b in edges], there).select(columns).sort_by("key").equals(one)
 
 
-def test_a_chain_is_one_cluster() -> None:
+def test_a_chain_is_one_cluster_named_by_its_smallest_key() -> None:
     made = clustered([(0, 1), (1, 2), (4, 3)], keys=[50, 40, 30, 20, 10]).to_pydict()
     assert made["cluster"] == [30, 30, 30, 10, 10]
     assert made["cluster_size"] == [3, 3, 3, 2, 2]
 
 
-def test_no_edges_give_no_clusters() -> None:
+def test_no_edges_give_one_empty_shard() -> None:
     for batches in ([], [pa.RecordBatch.from_pylist([], schema=SCHEMA)]):
-        made = cluster_edges(iter(batches), folder=Path())
-        assert made.num_rows == 0 and made.schema == pa.schema(list(TAG.items()))
+        [(number, made)] = cluster_edges(iter(batches), folder=Path())
+        assert number == 0 and made.num_rows == 0 and made.schema == pa.schema(list(TAG.items()))
 
 
-def test_two_documents_of_one_key_are_two_nodes() -> None:
-    rows = [{"origin_a": 4, "key_a": 5, "origin_b": origin, "key_b": 77} for origin in ((3 << 32) + 8, 9)]
-    rows.append({"origin_a": 11, "key_a": 77, "origin_b": 12, "key_b": 78})
-    made = cluster_edges(iter(pa.Table.from_pylist(rows, schema=SCHEMA).to_batches()), folder=Path())
-    assert [tuple(row.values()) for row in made.to_pylist()] == [(4, 5, 5, 3), (9, 77, 5, 3), (11, 77, 77, 2), (12, 78, 77, 2), ((3 << 32) + 8, 77, 5, 3)]
+def test_two_documents_with_one_key_are_two_documents() -> None:
+    far = (3 << 32) + 8
+    edges = [(4, 5, far, 77), (9, 77, 6, 80), (9, 77, 7, 81)]  # key 77 is at two places, in two clusters
+    rows = [dict(zip(SCHEMA.names, edge, strict=True)) for edge in edges]
+    [(_, made)] = cluster_edges(iter(pa.Table.from_pylist(rows, schema=SCHEMA).to_batches()), folder=Path())
+    assert made.to_pydict() == {"origin": [4, 6, 7, 9, far], "key": [5, 80, 81, 77, 77], "cluster": [5, 77, 77, 77, 5], "cluster_size": [2, 3, 3, 3, 2]}
 
 
-def test_the_shards_of_the_result_follow_those_of_the_documents() -> None:
-    made = clustered([(1, (5 << 32) + 1), (2, (9 << 32) + 2)], keys=Keys())
-    assert part_of(made, shards_per_part=4).tolist() == [0, 0, 1, 2]
-
-
-class Keys(list):
-    """The key of a row is the number of its row."""
-
-    def __getitem__(self, origin):
-        return origin
-
-
-def test_edges_that_come_again_take_no_memory(monkeypatch) -> None:
-    one = pa.RecordBatch.from_pylist([{"origin_a": n, "key_a": n, "origin_b": n + 1, "key_b": n + 1} for n in range(200_000)], schema=SCHEMA)
-    seen: list[int] = []
-    plain = clusters._distinct
-    monkeypatch.setattr(clusters, "_distinct", lambda rows, *by: seen.append(len(rows)) or plain(rows, *by))
-    made = cluster_edges(iter([one] * 30), folder=Path())
-    assert made.num_rows == 200_001 and max(seen) < 3_000_000  # of 6,000,000, and 12,000,000 ends
+def test_the_rows_of_so_many_input_shards_lie_in_one_output_shard() -> None:
+    places = [0, 3, 4, 7, 64, 65, 400]
+    rows = [{"origin_a": places[0] << 32, "key_a": 0, "origin_b": place << 32, "key_b": place} for place in places[1:]]
+    batches = pa.Table.from_pylist(rows, schema=SCHEMA).to_batches()
+    for shards, expected in ((4, {0: [0, 3], 1: [4, 7], 16: [64, 65], 100: [400]}), (64, {0: [0, 3, 4, 7], 1: [64, 65], 6: [400]})):
+        made = {
+            number: [origin >> 32 for origin in table["origin"].to_pylist()] for number, table in cluster_edges(iter(batches), folder=Path(), shards=shards)
+        }
+        assert made == expected
+    with pytest.raises(ConfigError, match="takes in at least one"):
+        list(cluster_edges(iter(batches), folder=Path(), shards=0))

@@ -39,7 +39,7 @@ def edges(batch: pa.RecordBatch, **params: Any) -> set[tuple[int, int]]:
 def clusters(batch: pa.RecordBatch, **params: Any) -> dict[int, int]:
     """Key of each clustered document to the key of the one that is kept."""
     rows = pa.Table.from_pylist(marks(mark_minhash, batch, **params), schema=pa.schema(list(TABLES["edge"].items())))
-    made = cluster_edges(iter(rows.to_batches()), folder=Path()).to_pydict()
+    made = pa.concat_tables(table for _, table in cluster_edges(iter(rows.to_batches()), folder=Path())).to_pydict()
     return dict(zip(made["key"], made["cluster"], strict=True))
 
 

@@ -120,7 +120,7 @@ def edge_table(rows: list[dict]) -> pa.Table:
 
 def tagged(batch: pa.RecordBatch, *edges: pa.Table) -> pa.RecordBatch:
     """The clustered rows of `batch` with the columns cluster and cluster_size, as a recipe's `tags` give them."""
-    tags = cluster_edges(iter(pa.concat_tables(edges).to_batches()), folder=Path())
+    tags = pa.concat_tables(part for _, part in cluster_edges(iter(pa.concat_tables(edges).to_batches()), folder=Path()))
     some = batch.take(tags.column("origin").combine_chunks())
     return some.append_column("cluster", tags.column("cluster").combine_chunks()).append_column("cluster_size", tags.column("cluster_size").combine_chunks())
 

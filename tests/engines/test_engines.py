@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from dolma import cli
 from dolma.core import manifest
 from dolma.core.errors import DataError, DolmaError, EnvironmentFault, Partial
+from dolma.engines.datatrove import Datatrove, Result
 from dolma.runner import Run, lock
 from tests.engines.flow import RECIPES, write_env, write_raw, write_recipes
 from tests.messages import parts
@@ -192,6 +194,60 @@ def test_limit_makes_another_dataset(place: Path, reference: dict[str, bytes]) -
     Run(write_env(place, "limited", limit=2), place / "pipelines").run(["source/read"])
     limited = manifest.load(place / "build" / "limited" / "source/read")
     assert limited.rows == 588 and limited.fingerprint != json.loads(reference["source/read"])["fingerprint"]
+
+
+def damage(path: Path, count: int) -> None:
+    """Cut a file by a few bytes, or flip a bit in its middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data) if count % 2 else bytes(data[: -1 - count * 13 % 67]))
+
+
+def test_stopped_before_every_pass_with_a_file_damaged_each_time_gives_the_same_manifests(
+    place: Path, reference: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, stopped, damaged = Datatrove.run, set[tuple[str, str]](), list[Path]()
+
+    def stop(self: Datatrove, path: Path, kind: str, indices: Sequence[int], attempt: str) -> Iterator[Result]:
+        if (str(path), kind) not in stopped:
+            stopped.add((str(path), kind))
+            if files := sorted(path.parent.glob("shuffle/*.arrow")) + sorted(path.parent.glob("tags/*.arrow")):
+                damage(files[len(damaged) % len(files)], len(damaged))
+                damaged.append(files[len(damaged) % len(files)])
+            raise Partial(str(path), f"stopped before {kind}", mend="run again")
+        yield from honest(self, path, kind, indices, attempt)
+
+    monkeypatch.setattr(Datatrove, "run", stop)
+    env = write_env(place, "stopped")
+    for _ in range(20):
+        try:
+            Run(env, place / "pipelines").run(["."])
+            break
+        except Partial:
+            pass
+    assert len(stopped) == 7 and {path.parent.name for path in damaged} == {"shuffle", "tags"}
+    assert manifests(place, "stopped") == reference
+
+
+@pytest.mark.parametrize(("kind", "folder"), [("gather", "shuffle"), ("map", "tags")])
+def test_a_file_damaged_between_two_passes_of_a_run_is_named_and_made_again(
+    place: Path, reference: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, kind: str, folder: str
+) -> None:
+    honest, damaged = Datatrove.run, list[Path]()
+
+    def run(self: Datatrove, path: Path, now: str, indices: Sequence[int], attempt: str) -> Iterator[Result]:
+        if now == kind and not damaged and (files := sorted(path.parent.glob(f"{folder}/*.arrow"))):
+            damage(files[1 % len(files)], 1)
+            damaged.append(files[1 % len(files)])
+        yield from honest(self, path, now, indices, attempt)
+
+    monkeypatch.setattr(Datatrove, "run", run)
+    env = write_env(place, f"between-{kind}")
+    with pytest.raises(DolmaError, match="an intermediate file was damaged after it was written") as caught:
+        Run(env, place / "pipelines").run(["."])
+    assert str(damaged[0]) in str(caught.value) and "only this file is made anew" in str(caught.value)
+    Run(env, place / "pipelines").run(["."])
+    assert manifests(place, f"between-{kind}") == reference
 
 
 @pytest.mark.slow

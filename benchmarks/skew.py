@@ -1,0 +1,92 @@
+"""Giant groups: a cluster of a million copies and a band with 30 % of all documents, on both engines, with the memory of each process.
+
+    python -m benchmarks.skew [--rows 1000000] [--engine datatrove|spark]
+
+Prints one line a case: seconds, and the largest resident set in MB of the driver, of the JVM and of any worker (read from /proc each 50 ms, Linux only).
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).parents[1]
+RECIPES = {
+    "pool/edges": {"read": {"test_edges": {"files": "edges-*.npy"}}, "table": "edge", "unit_bytes": 1, "steps": []},
+    "pool/clusters": {"input": "pool/edges", "table": "tag", "steps": [{"cluster_edges": {}}]},
+    "pool/bands": {"input": "pool/edges", "table": "edge", "buckets": 4, "steps": [{"skewed_band": {}}]},
+}
+
+
+def memory(process: int) -> dict[str, int]:
+    """Resident MB of the processes of a group, the largest by kind: driver, java, worker."""
+    found: defaultdict[str, int] = defaultdict(int)
+    for folder in Path("/proc").iterdir():
+        try:
+            if not folder.name.isdigit():
+                continue
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(stat[3]) != process:  # session: the group of the JVM's Python workers is another
+                continue
+            size = next(int(line.split()[1]) for line in (folder / "status").read_text().splitlines() if line.startswith("VmRSS")) // 1024
+            kind = "driver" if int(folder.name) == process else "java" if "java" in os.readlink(folder / "exe") else "worker"
+            found[kind] = max(found[kind], size)
+        except (OSError, StopIteration):
+            continue
+    return found
+
+
+def write(folder: Path, rows: int) -> Path:
+    """A star of a million documents with a chain of as many tied to it, in eight files, and the recipes."""
+    numbers = np.arange(1, rows + 1)
+    star = np.stack([np.zeros(rows, np.int64), numbers], axis=1)
+    chain = np.stack([rows + numbers - 1, rows + numbers], axis=1)
+    edges = np.random.default_rng(0).permutation(np.concatenate([star, chain]))
+    (folder / "raw").mkdir()
+    for number, part in enumerate(np.array_split(edges, 8)):
+        np.save(folder / "raw" / f"edges-{number}.npy", part)
+    for name, recipe in RECIPES.items():
+        path = folder / "pipelines" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump({"uses": ["tests.engines.graphs"], **recipe}, sort_keys=False))
+    return folder / "pipelines"
+
+
+def measured(folder: Path, engine: str, target: str) -> None:
+    """Run one target and print what it took."""
+    env = folder / f"{engine}.yaml"
+    env.write_text(yaml.safe_dump({"root": str(folder / engine), "raw": str(folder / "raw"), "workers": 2, "engine": engine}))
+    command = [sys.executable, "-m", "dolma.cli", "run", target, "--env", str(env), "--pipelines", str(folder / "pipelines")]
+    start, most = time.monotonic(), defaultdict[str, int](int)
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    while process.poll() is None:
+        for kind, size in memory(process.pid).items():
+            most[kind] = max(most[kind], size)
+        time.sleep(0.05)
+    sizes = ", ".join(f"{kind} {most[kind]:,} MB" for kind in ("driver", "java", "worker") if most[kind])
+    print(f"{engine:10} {target:14} {'ok' if process.returncode == 0 else 'FAILED'}  {time.monotonic() - start:6.1f} s  {sizes}")
+
+
+def main() -> None:
+    """Both cases on one engine or both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--engine", choices=["datatrove", "spark"], action="append")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder, arguments.rows)
+        for engine in arguments.engine or ["datatrove", "spark"]:
+            for target in ("pool/clusters", "pool/bands"):
+                measured(folder, engine, target)
+
+
+if __name__ == "__main__":
+    main()
