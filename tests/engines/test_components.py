@@ -117,7 +117,7 @@ def killed(place: Path, name: str, reached: str, **settings: object) -> None:
 @pytest.mark.slow
 @pytest.mark.spark
 def test_kill_nine_in_a_middle_round_of_spark_and_run_again_goes_on_there(
-    place: Path, reference: bytes, spark: object, caplog: pytest.LogCaptureFixture
+    place: Path, reference: bytes, spark: object, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed(place, "rounds", ".work/components/001.json", engine="spark", tasks=5)
     work = place / "build" / "rounds" / CLUSTERS / ".work"
