@@ -85,7 +85,7 @@ def _slot(table: np.ndarray, keys: np.ndarray, origins: np.ndarray, key: int, or
     while True:
         node = table[np.int64(slot)]
         if node < 0 or (keys[node] == key and origins[node] == origin):
-            return np.int64(slot)
+            return np.int64(slot)  # type: ignore[return-value]
         slot = (slot + np.uint64(1)) & mask
 
 
