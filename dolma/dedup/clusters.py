@@ -6,17 +6,22 @@ the published pool adds is not done here.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dolma.core.errors import DataError
-from dolma.core.step import reduce_step
+from dolma.core.step import Sizes, reduce_step
 
 TAG = {"origin": pa.int64(), "key": pa.int64(), "cluster": pa.int64(), "cluster_size": pa.int32(), "cluster_first": pa.bool_()}
 
 
-@reduce_step(needs=("origin_a", "key_a", "origin_b", "key_b"), out=TAG)
+def _sizes(params: Any, rows: int, text: int) -> Sizes:
+    return Sizes(rows, 100, out=2 * rows)  # 92 bytes an edge measured: 2M edges of 1M documents, 200 MB to 374 MB resident
+
+
+@reduce_step(needs=("origin_a", "key_a", "origin_b", "key_b"), out=TAG, sizes=_sizes)
 def cluster_edges(batches: Iterator[pa.RecordBatch], *, folder: Path) -> pa.Table:
     """For each document in a cluster of two or more: the cluster's smallest key, its size, and whether this is the document that is kept.
 

@@ -1,9 +1,11 @@
 """Exact duplicates by a 128-bit hash of the text: a tag, never a drop."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
-from dolma.core.step import group_step
+from dolma.core.step import Sizes, group_step
 
 TAG = {"origin": pa.int64(), "key": pa.int64(), "exact_of": pa.int64()}
 
@@ -22,7 +24,11 @@ def _rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
-@group_step(key=("high", "low"), order=("key", "origin"), needs=("key", "text"), rows=_rows, out=TAG, splittable=True)
+def _sizes(params: Any, rows: int, text: int) -> Sizes:
+    return Sizes(rows, 32, out=rows)  # two halves of a hash, key, origin
+
+
+@group_step(key=("high", "low"), order=("key", "origin"), needs=("key", "text"), rows=_rows, out=TAG, splittable=True, sizes=_sizes)
 def mark_exact(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) -> pa.RecordBatch:
     """For every text but the first of its equals: `exact_of`, the key of that first (the smallest key)."""
     keys = batch.column("key").to_numpy()

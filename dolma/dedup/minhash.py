@@ -3,12 +3,14 @@
 With b bands of r rows two texts of Jaccard similarity s meet with probability 1 - (1 - s^r)^b: 26 x 11 (published) .90 at .8; 14 x 8 .92 at .8.
 """
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
 from dolma.core.errors import ConfigError
 from dolma.core.schema import TABLES
-from dolma.core.step import group_step
+from dolma.core.step import Sizes, group_step
 
 
 def _rows(batch: pa.RecordBatch, *, shingle: int = 5, bands: int = 26, rows: int = 11, seed: int = 1) -> pa.RecordBatch:
@@ -28,7 +30,11 @@ def _rows(batch: pa.RecordBatch, *, shingle: int = 5, bands: int = 26, rows: int
     return pa.RecordBatch.from_pydict(columns)
 
 
-@group_step(key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_rows, out=TABLES["edge"], splittable=True)
+def _sizes(params: Any, rows: int, text: int) -> Sizes:
+    return Sizes(rows * params.bands, 24, out=rows * params.bands)  # band key, key, origin
+
+
+@group_step(key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_rows, out=TABLES["edge"], splittable=True, sizes=_sizes)
 def mark_minhash(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, shingle: int = 5, bands: int = 26, rows: int = 11, seed: int = 1) -> pa.RecordBatch:
     """An edge from each text of a band to the band's first, the one with the smallest key.
 

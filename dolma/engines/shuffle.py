@@ -211,7 +211,8 @@ def _chunk(first: pa.RecordBatch | None, batch: pa.RecordBatch, starts: np.ndarr
 
 
 def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+    some = [batch for batch in batches if batch.num_rows] or batches[:1]  # a table without rows has no batch
+    return some[0] if len(some) == 1 else pa.Table.from_batches(some).combine_chunks().to_batches()[0]
 
 
 def _starts(batch: pa.RecordBatch, key: tuple[str, ...]) -> np.ndarray:
