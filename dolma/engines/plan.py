@@ -56,7 +56,7 @@ class Pass(Strict):
 
 
 class Plan(Strict):
-    """All passes of one dataset."""
+    """All passes of one dataset: a group pass has `buckets` output shards; tags are laid out by the `shards` of the input."""
 
     dataset: str
     folder: str
@@ -65,6 +65,7 @@ class Plan(Strict):
     recipe: dict[str, Any]
     schemas: dict[str, str]
     buckets: int
+    shards: int
     passes: tuple[Pass, ...]
     tags: dict[str, tuple[Shard, ...]] = {}
     facts: dict[str, Any] = {}

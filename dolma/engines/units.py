@@ -51,7 +51,8 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
                 expected=origin[:16],
                 mend=f"run {name} again",
             )
-    buckets = len(shards) if tags else compiled.recipe.buckets or max(1, -(-sum(s.bytes for s in shards) // BUCKET_BYTES))
+    grouped = compiled.final is not None and compiled.final.step.kind == "group"
+    buckets = compiled.recipe.buckets or max(1, -(-sum(s.bytes for s in shards) // BUCKET_BYTES))
     passes = _passes(compiled, units, tags, buckets)
     facts = _inherited(compiled, manifests, origin)
     made = fingerprint(
@@ -61,7 +62,7 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
             "steps": [[b.step.name, b.step.version] for b in compiled.bound],
             "packages": compiled.packages,
             "writer": WRITER,
-            "buckets": buckets,
+            "buckets": len(shards) if tags and not grouped else buckets,
             "inputs": [[i["name"], i["fingerprint"]] for i in inputs],
             "units": [[s.name for s in u.inputs] for u in units],
         }
@@ -75,6 +76,7 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
         recipe=compiled.recipe.model_dump(mode="json"),
         schemas=schemas,
         buckets=buckets,
+        shards=len(shards),
         passes=passes,
         tags=tags,
         facts=facts,

@@ -205,7 +205,7 @@ def tags_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
     shard = unit.inputs[0]
     columns = ["origin", "key", *compiled.recipe.tags[shard.dataset]]
     file = shuffle.by_origin(
-        tables.read(Path(shard.path), shard.file, columns=columns), plans.unpack(plan.schemas[shard.dataset]), columns, plan.buckets, work / name, name
+        tables.read(Path(shard.path), shard.file, columns=columns), plans.unpack(plan.schemas[shard.dataset]), columns, plan.shards, work / name, name
     )
     ledger.counts["tags.rows"] += file.rows
     return finish(plan, "tags", compiled, unit, work, ledger, None, None, files=(file,))

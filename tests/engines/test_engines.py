@@ -172,6 +172,22 @@ def test_two_runs_on_one_dataset_when_the_second_is_refused(tmp_path: Path) -> N
         pass
 
 
+def test_a_group_step_over_tagged_rows_has_buckets_of_its_own(place: Path, reference: dict[str, bytes]) -> None:
+    again = {**RECIPES["pool/copies"], "tags": {"pool/copies": ["copies"]}, "steps": [{"keep": {"where": "copies IS NULL", "reason": "copy"}}]}
+    again["steps"] += RECIPES["pool/copies"]["steps"]
+    write_recipes(place, {"pool/again": {**again, "buckets": 2}, "pool/whole": {name: value for name, value in again.items() if name != "buckets"}})
+    try:
+        Run(place / "one.yaml", place / "pipelines").run(["pool/again", "pool/whole"])
+        root = place / "build" / "one"
+        short, copies, two, one = (manifest.load(root / name) for name in ("pool/short", "pool/copies", "pool/again", "pool/whole"))
+        assert len(short.files) == 5 and len(two.files) == 2 and len(one.files) == 1
+        assert two.counts["0:keep.dropped.copy"] == one.counts["0:keep.dropped.copy"] == copies.rows > 0
+        assert two.counts["1:count_test_copies.gathered"] == short.rows - copies.rows
+    finally:
+        for name in ("again", "whole"):
+            (place / "pipelines" / "pool" / f"{name}.yaml").unlink()
+
+
 def test_limit_makes_another_dataset(place: Path, reference: dict[str, bytes]) -> None:
     Run(write_env(place, "limited", limit=2), place / "pipelines").run(["source/read"])
     limited = manifest.load(place / "build" / "limited" / "source/read")
