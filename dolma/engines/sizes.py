@@ -89,8 +89,9 @@ class Sizing:
         if not isinstance(compiled, Compiled):
             return None
         tags = {tag: self.extent(tag) for tag in compiled.recipe.tags}
-        taken = _left(compiled, _joined(self.extent(one) for one in compiled.recipe.inputs) if compiled.recipe.inputs else UNKNOWN, tags)
-        buckets = plan.buckets if plan else _buckets(compiled, taken, bool(tags))
+        read = _joined(self.extent(one) for one in compiled.recipe.inputs) if compiled.recipe.inputs else UNKNOWN
+        taken = _left(compiled, read, tags)
+        buckets = plan.buckets if plan else compiled.recipe.buckets or max(1, -(-(read.stored or 0) // BUCKET_BYTES))
         final = compiled.final.step if compiled.final else None
         declared = declare(compiled, taken)
         self.extents[name] = _made(compiled, taken, declared, buckets)
@@ -173,12 +174,6 @@ def _tag_only(where: str, compiled: Compiled) -> str | None:
         return None if table.evaluate(empty, {"kept": where}).column("kept")[0].as_py() else of
     except DataError:
         return None
-
-
-def _buckets(compiled: Compiled, taken: Extent, tagged: bool) -> int:
-    if tagged:
-        return taken.shards or 1
-    return compiled.recipe.buckets or max(1, -(-(taken.stored or 0) // BUCKET_BYTES))
 
 
 def declare(compiled: Compiled, taken: Extent) -> Sizes | None:
