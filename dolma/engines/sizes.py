@@ -24,10 +24,12 @@ from dolma.core.step import Sizes
 from dolma.engines.plan import Plan
 from dolma.engines.shuffle import CHUNK_ROWS
 from dolma.engines.units import BUCKET_BYTES
+from dolma.io.tables import GROUP_ROWS
 
 INFLATION = 3.5  # bytes of text in Arrow for one in a shard (Parquet, zstd 3): 173 MB for 49.3 in design/engines.md; 2.1 to 3.4 for pages and code
 STRING = 36  # bytes of a short string (id, source, url) with its offset
-BASE = 240_000_000  # a worker beside what it sorts: resident set over DuckDB's limit, design/engines.md
+BASE = 280_000_000  # resident set of a worker before its first row: 262 to 278 MB measured with dedup's steps
+READ = 6  # row groups of its input that a worker has in memory in all forms: 80 to 105 MB measured for 15 MB of pages
 SORT = 256_000_000  # DuckDB's limit in `table.sort`; what a bucket has beyond is spilled
 COPIES = 3  # a scatter holds the rows of its shard as they came, joined, and ordered by bucket
 
@@ -98,7 +100,8 @@ class Sizing:
         if final is None and not tags:
             return None
         spark = self.env.engine == "spark"
-        size = _nothing(plan is not None and taken.sure, plan is not None and all(bound.step.kind != "keep" for bound in compiled.steps))
+        sure, drops = plan is not None and taken.sure, any(bound.step.kind == "keep" for bound in compiled.steps)
+        size = Size(0, 0, BASE + READ * _group(read, compiled.source), 0, 0, 1, sure, sure and not drops)
         if tags:
             size = _with_tags(size, compiled, tags, self.graph, self.env.workers)
         if final is not None and final.kind == "reduce":
@@ -206,8 +209,11 @@ def _made(compiled: Compiled, taken: Extent, declared: Sizes | None, buckets: in
     return Extent(rows, text, stored, shards, -(-rows // shards), sure=False)
 
 
-def _nothing(sure: bool, exact: bool) -> Size:
-    return Size(0, 0, BASE, 0, 0, 1, sure, sure and exact)
+def _group(read: Extent, schema: pa.Schema) -> int:
+    """Bytes of a row group of the input in Arrow."""
+    if not read.rows or read.text is None:
+        return 0
+    return round(min(GROUP_ROWS, read.rows) * (width(schema) + read.text / read.rows))
 
 
 def _plus(one: int | None, other: int | None) -> int | None:
@@ -225,14 +231,14 @@ def _with_tags(size: Size, compiled: Compiled, tags: dict[str, Extent], graph: G
         memory = max(memory, COPIES * extent.largest * wide)
     sure = size.sure and all(extent.sure for extent in tags.values())
     exact = sure and (size.exact or compiled.final is None)
-    return Size(rows, shuffle, BASE + memory, 0, shuffle, workers, sure, exact, mend="`workers: 1` in the env")
+    return Size(rows, shuffle, _plus(size.memory, memory), 0, shuffle, workers, sure, exact, mend="`workers: 1` in the env")
 
 
 def _reduced(size: Size, declared: Sizes | None, distributed: bool) -> Size:
     """One process holds all; a form that an engine distributes is not bound to it."""
     if declared is None:
         return Size(None, size.shuffle, None, 0, size.disk, 1, size.sure, False)
-    memory = max(BASE + declared.rows * declared.width + declared.text, size.memory or 0)
+    memory = _plus(size.memory, declared.rows * declared.width + declared.text)
     mend = "a larger machine, fewer rows, or `engine: spark` where the step has a distributed form"
     return Size(declared.rows, size.shuffle, memory, 0, size.disk, 1, size.sure, size.exact, limited=not distributed, mend=mend)
 
@@ -251,7 +257,7 @@ def _grouped(size: Size, declared: Sizes | None, taken: Extent, buckets: int, wo
     mend += ", fewer `workers` in the env, `engine: spark`, or a larger machine"
     spill = round(min(workers, buckets) * bucket) if bucket > SORT else 0
     stored = round(declared.rows * declared.width + declared.text / INFLATION)
-    memory = max(size.memory or 0, BASE + round(max(gather, scatter)))
+    memory = _plus(size.memory, round(max(gather, scatter)))
     if spark:  # shuffle files and spill lie on the disks of its executors
         return Size(declared.rows, _plus(size.shuffle, shuffle), memory, None, size.disk, workers, size.sure, size.exact, limited=False, mend=mend)
     disk = _plus(size.disk, stored + spill)

@@ -200,6 +200,9 @@ def test_a_bound_alone_refuses_nothing(place: Path, capsys: pytest.CaptureFixtur
 SIZE = sizes.Size(rows=10, shuffle=100, memory=3 << 30, spill=0, disk=5 << 30, workers=2, sure=True, exact=True)
 
 
+EMPTY = sizes.Size(rows=0, shuffle=0, memory=sizes.BASE, spill=0, disk=0, workers=1, sure=True, exact=True)
+
+
 def test_what_is_refused_and_why(place: Path) -> None:
     env = flow(place).env.model_copy(update={"workers": 2, "disk": None})
     ample = sizes.Room(memory=8 << 30, disk=8 << 30)
@@ -235,10 +238,10 @@ def test_large_passes_spill_and_small_ones_do_not(place: Path) -> None:
     for documents, spills in ((1_000, False), (1_000_000_000, True)):
         extent = sizes.Extent(documents, documents * 1000, documents * 300, 10, documents // 10)
         declared = sizes.declare(compiled, extent)
-        size = sizes._grouped(sizes._nothing(True, True), declared, extent, 2, env.workers, spark=False)
+        size = sizes._grouped(EMPTY, declared, extent, 2, env.workers, spark=False)
         assert size.rows == documents and size.shuffle == 32 * documents and bool(size.spill) == spills
         assert size.memory is not None and size.memory >= sizes.BASE + (3 * 32 * documents) // 10  # a scatter holds its shard
-        spark = sizes._grouped(sizes._nothing(True, True), declared, extent, 2, env.workers, spark=True)
+        spark = sizes._grouped(EMPTY, declared, extent, 2, env.workers, spark=True)
         assert spark.shuffle == size.shuffle and spark.spill is None and not spark.limited
 
 
