@@ -125,7 +125,7 @@ def group_step(
     rows that are shuffled (it sees the int64 column `origin` = input shard << 32 | row). Over `cap` rows a group comes in chunks that each begin with the
     group's first row (`cont=True`: that row 0 was counted before); with `splittable=False` that is an error. Returns a batch with the columns `out`, or
     `(batch, {"dropped.reason": rows})`. A parameter that both `fn` and `rows` have is given to both. `sizes` says what is shuffled before it is; without
-    it `dolma plan` takes the rows as they are.
+    it `dolma plan` takes a row for each, with the columns in `needs` where there are `rows`, else with all: `rows` that makes several of one must say so.
     """
 
     def register(fn: Callable[..., Any]) -> Step:

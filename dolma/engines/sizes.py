@@ -180,7 +180,9 @@ def _tag_only(where: str, compiled: Compiled) -> str | None:
 
 
 def declare(compiled: Compiled, taken: Extent) -> Sizes | None:
-    """What the group or reduce step says it makes of these rows; the rows as they are where it says nothing."""
+    """What the group or reduce step says it makes of these rows. Where it says nothing: a row for each, of all columns, or of those that it needs if it is
+    a reduce step or makes rows of its own to shuffle.
+    """
     final = compiled.final
     if final is None or taken.rows is None or taken.text is None:
         return None
@@ -189,8 +191,10 @@ def declare(compiled: Compiled, taken: Extent) -> Sizes | None:
     schema = compiled.source
     for bound in compiled.steps:
         schema = bound.step.adds(bound.params, schema)
-    needs = final.step.needs(final.params) if final.step.kind == "reduce" else ()
-    fields = [field for field in schema if not needs or field.name in needs]
+    needs: tuple[str, ...] = ()
+    if final.step.kind == "reduce" or final.step.rows is not None:
+        needs = final.step.needs(final.params)
+    fields = [field for field in schema if not needs or field.name in (*needs, "origin")]
     return Sizes(taken.rows, width(fields), taken.text if any(map(_long, fields)) else 0)
 
 
