@@ -1,27 +1,68 @@
 """Near duplicates: texts that share a band of their MinHash signatures are joined to the first of the band by an edge.
 
-With b bands of r rows two texts of Jaccard similarity s meet with probability 1 - (1 - s^r)^b: 26 x 11 (published) .90 at .8; 14 x 8 .92 at .8.
+With b bands of r rows two texts of Jaccard similarity s meet with probability 1 - (1 - s^r)^b (Broder 1997; Leskovec, Rajaraman, Ullman: Mining of
+Massive Datasets, s. 3.4): 26 x 11 .90 at .8 and .09 at .6, 14 x 8 .92 and .21, 200 x 31 .18 and 3e-5. Edges are candidates: true similarities are
+counted afterwards.
+
+What two texts have in common is decided by word rule v1 (`kernels.words`):
+    - empty, or without letters and digits (emoji, punctuation): no shingle, in no band, never a duplicate here (`mark_exact` finds equal ones);
+    - fewer words than a shingle: one shingle of all of them, so such texts meet if their words are the same and never otherwise;
+    - equal but for case, punctuation and white space: the same words, Jaccard 1;
+    - Chinese, Japanese, Thai without spaces: a run of letters is one word, so only whole runs between punctuation are compared; name token ids
+      with `tokens` where that is too coarse;
+    - right-to-left scripts: in logical order, as stored; direction marks (category Cf) separate words like spaces;
+    - NFC and NFD of a text are different words (no normalisation: text is taken as it stands), so they meet by their other words only.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from dolma.core.errors import ConfigError
+from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import TABLES
 from dolma.core.step import Sizes, group_step
 
+Preset = Literal["olmo3", "fineweb", "olmo3_strict"]
+PRESETS = {"olmo3": (26, 11), "fineweb": (14, 8), "olmo3_strict": (200, 31)}
 
-def _rows(batch: pa.RecordBatch, *, shingle: int = 5, bands: int = 26, rows: int = 11, seed: int = 1) -> pa.RecordBatch:
+
+def _banding(preset: Preset | None, bands: int | None, rows: int | None) -> tuple[int, int]:
+    given = [name for name, value in (("bands", bands), ("rows", rows)) if value is not None]
+    if preset and given:
+        raise ConfigError(
+            f"mark_minhash: preset, {', '.join(given)}",
+            "a preset is bands and rows by name",
+            got=f"{preset} and {' and '.join(given)}",
+            expected="the one or the other",
+            mend=f"leave out `preset` or `{'` and `'.join(given)}`",
+        )
+    default = PRESETS[preset or "olmo3"]
+    return default[0] if bands is None else bands, default[1] if rows is None else rows
+
+
+def _rows(
+    batch: pa.RecordBatch,
+    *,
+    shingle: int = 5,
+    preset: Preset | None = None,
+    bands: int | None = None,
+    rows: int | None = None,
+    seed: int = 1,
+    tokens: str | None = None,
+    within: str | None = None,
+) -> pa.RecordBatch:
     from dolma.kernels.minhash import band_keys
 
-    for name, value in (("shingle", shingle), ("bands", bands), ("rows", rows)):
+    count, height = _banding(preset, bands, rows)
+    for name, value in (("shingle", shingle), ("bands", count), ("rows", height)):
         if value < 1:  # the kernel checks no borders
             raise ConfigError(f"mark_minhash: {name}", "a signature needs at least one of each", got=value, expected="1 or more", mend="mend the recipe")
-    keys, counts = band_keys(batch.column("text"), shingle=shingle, bands=bands, rows=rows, seed=seed)
+    keys, counts = band_keys(_compared(batch, tokens), shingle=shingle, bands=count, rows=height, seed=seed)
+    if within is not None:
+        keys = _apart(keys, batch.column(within), within)
     some = np.flatnonzero(counts)
-    place = np.repeat(some, bands)
+    place = np.repeat(some, count)
     columns = {
         "band_key": pa.array(keys[some].ravel()),
         "key": batch.column("key").take(pa.array(place)),
@@ -30,18 +71,71 @@ def _rows(batch: pa.RecordBatch, *, shingle: int = 5, bands: int = 26, rows: int
     return pa.RecordBatch.from_pydict(columns)
 
 
+def _compared(batch: pa.RecordBatch, tokens: str | None) -> pa.Array:
+    if tokens is None:
+        return batch.column("text")
+    ids = batch.column(tokens)
+    if not (pa.types.is_list(ids.type) or pa.types.is_large_list(ids.type)) or ids.type.value_type != pa.uint32():
+        raise ConfigError(
+            "mark_minhash: tokens", f"`{tokens}` holds no token ids", got=ids.type, expected="list or large_list of uint32", mend="name such a column"
+        )
+    return ids
+
+
+def _apart(keys: np.ndarray, values: pa.Array, name: str) -> np.ndarray:
+    """The band keys of each value of the column: those of two values never meet (but by chance, 2^-63 a pair)."""
+    from dolma.kernels.minhash import keys_within
+
+    if values.type != pa.int64():
+        raise ConfigError("mark_minhash: within", f"`{name}` is no group key", got=values.type, expected="int64", mend="cast it, or name another column")
+    if values.null_count:
+        raise DataError(
+            f"mark_minhash: {name}",
+            "a row belongs to no group to look within",
+            got=f"{values.null_count} nulls",
+            expected="int64 without nulls",
+            mend=f"keep rows `{name} IS NOT NULL`, or give the others a value",
+        )
+    return keys_within(keys, values.to_numpy())
+
+
+def _needs(params: Any) -> tuple[str, ...]:
+    return ("key", params.tokens or "text", *((params.within,) if params.within else ()))
+
+
 def _sizes(params: Any, rows: int, text: int) -> Sizes:
-    return Sizes(rows * params.bands, 24, out=rows * params.bands)  # band key, key, origin
+    count, _ = _banding(params.preset, params.bands, params.rows)
+    return Sizes(rows * count, 24, out=rows * count)  # band key, key, origin
 
 
-@group_step(key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_rows, out=TABLES["edge"], splittable=True, sizes=_sizes)
-def mark_minhash(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, shingle: int = 5, bands: int = 26, rows: int = 11, seed: int = 1) -> pa.RecordBatch:
+@group_step(key=("band_key",), order=("key", "origin"), needs=_needs, rows=_rows, out=TABLES["edge"], sizes=_sizes, splittable=True, version=2)
+def mark_minhash(
+    batch: pa.RecordBatch,
+    starts: np.ndarray,
+    *,
+    cont: bool,
+    shingle: int = 5,
+    preset: Preset | None = None,
+    bands: int | None = None,
+    rows: int | None = None,
+    seed: int = 1,
+    tokens: str | None = None,
+    within: str | None = None,
+) -> pa.RecordBatch:
     """An edge from each text of a band to the band's first, the one with the smallest key.
 
     Args:
-        shingle: words of a shingle (word rule v1); a text of fewer words is one shingle, one without words has none and is in no band.
-        bands, rows: of the signature; bands x rows hashes.
+        shingle: words of a shingle (word rule v1), or tokens; a text of fewer is one shingle, one without any has none and is in no band.
+        preset: bands x rows by name: `olmo3` 26 x 11, aim Jaccard .80 (spec/01 s. 4: Olmo 3, s. 3.4.1); `fineweb` 14 x 8, aim .75 (default of DataTrove
+            and FineWeb); `olmo3_strict` 200 x 31, for components of 500 documents or more (spec/01 s. 4).
+        bands, rows: of the signature, in place of a preset; bands x rows hashes of 32 bits (what that means: `kernels.minhash.signatures`). Default 26, 11.
         seed: of the hash functions.
+        tokens: a column of token ids (list or large_list of uint32), shingled in place of the words of `text`; Olmo 3 took 5-grams of p50k tokens.
+        within: an int64 column without nulls; only rows that have the same value in it meet.
+
+    Raises:
+        ConfigError: a preset and bands or rows; less than one of anything; a column of another type.
+        DataError: a NULL in `within` or among the ids of `tokens`.
     """
     sizes = np.diff(np.append(starts, batch.num_rows))
     first = np.repeat(starts, sizes)
