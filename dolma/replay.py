@@ -79,7 +79,7 @@ def replay(dataset: str, env_file: Path, pipelines: Path, limit: int | None = No
             path.write_bytes(manifest.canonical(plan.model_dump()))
             for index in range(len(passes["tags"])):
                 worker.run_unit(str(path), "tags", index, "replay")
-        units = next(passes[kind] for kind in ("map", "scatter", "reduce") if kind in passes)
+        units = next(passes[kind] for kind in ("map", "scatter", "edges", "reduce") if kind in passes)
         some = units if limit is None or limit >= len(units) else tuple(units[n * len(units) // limit] for n in range(limit))
         yield Replay(plan, node, some, len(units), state == "fresh")
 

@@ -19,7 +19,7 @@ from dolma.core.graph import Graph, Stage, stage_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.core.manifest import File, Input, Manifest
 from dolma.core.recipe import Compiled
-from dolma.engines import cost, sizes, worker
+from dolma.engines import cost, records, sizes, worker
 from dolma.engines.plan import Plan, Record, load_steps
 from dolma.engines.units import build
 from dolma.io.raw import is_url
@@ -176,18 +176,18 @@ class Dataset:
             (self.folder / manifest.NAME).unlink(missing_ok=True)
             path = self.folder / ".work" / "plan.json"
             write_atomic(path, manifest.canonical(self.plan.model_dump()))
-            records: dict[str, list[Record]] = {}
+            done: dict[str, list[Record]] = {}
             native = hasattr(self.engine, "shuffle")
             for one in self.plan.passes:
                 if one.kind == "scatter" and native:
                     continue
-                records[one.kind] = self._pass(path, one.kind)
-            if native and "gather" in records:
+                done[one.kind] = self._pass(path, one.kind)
+            if native and "gather" in done:
                 scatter = next(p for p in self.plan.passes if p.kind == "scatter")
-                found = [worker.record(self.plan, worker.NATIVE, unit) for unit in scatter.units]
-                records["scatter"] = [record for record in found if record is not None]
-            costs = cost.collect(self.folder, [record for found in records.values() for record in found])
-            made = self._commit(records)
+                found = [records.record(self.plan, worker.NATIVE, unit) for unit in scatter.units]
+                done["scatter"] = [record for record in found if record is not None]
+            costs = cost.collect(self.folder, [record for found in done.values() for record in found])
+            made = self._commit(done)
             seconds = time.monotonic() - start
             line = {"attempt": self.attempt, "fingerprint": made.fingerprint, "seconds": round(seconds, 2), "finished": time.time()}
             cost.log(self.folder, {**line, "engine": type(self.engine).__name__.lower(), "families": cost.families(self.compiled), **costs})
@@ -213,7 +213,7 @@ class Dataset:
     def _pass(self, path: Path, kind: str) -> list[Record]:
         """Run the units of one pass that have no valid record, then read all records."""
         one = next(p for p in self.plan.passes if p.kind == kind)
-        intact = worker.intact_record
+        intact = records.intact_record
         todo = [index for index, unit in enumerate(one.units) if intact(self.plan, kind, unit) is None]
         failed: list[DolmaError] = []
         progress = Progress(f"{self.plan.dataset} {kind}", len(one.units))
@@ -224,7 +224,7 @@ class Dataset:
             unit = one.units[index]
             progress.advance(sum(s.file.rows for s in unit.inputs), sum(s.bytes for s in unit.inputs))
         progress.close()
-        found = [worker.record(self.plan, kind, unit) for unit in one.units]
+        found = [records.record(self.plan, kind, unit) for unit in one.units]
         if failed:
             raise failed[0] if len(failed) == 1 else Errors(failed)
         missing = [unit.name for unit, got in zip(one.units, found, strict=True) if got is None]
@@ -243,15 +243,17 @@ class Dataset:
             return ()
         if kind == "gather" and hasattr(self.engine, "shuffle"):
             return self.engine.shuffle(path, todo, self.attempt)
+        if kind == "reduce" and self.compiled.final and (native := getattr(self.engine, self.compiled.final.step.distributed or "-", None)):
+            return native(path, self.attempt)
         return self.engine.run(path, kind, todo, self.attempt)
 
-    def _commit(self, records: dict[str, list[Record]]) -> Manifest:
+    def _commit(self, done: dict[str, list[Record]]) -> Manifest:
         """Check the ledger of the whole dataset, clear what is not part of it, and write the manifest."""
         final = self.plan.passes[-1].kind
-        files = sorted((f for r in records[final] for f in r.files), key=lambda f: f.name)
-        aside = sorted((f for rs in records.values() for r in rs for f in r.quarantine), key=lambda f: f.name)
-        assets = [f for r in records[final] for f in r.assets]
-        merged = counts.merge(r.counts for rs in records.values() for r in rs)
+        files = sorted((f for r in done[final] for f in r.files), key=lambda f: f.name)
+        aside = sorted((f for rs in done.values() for r in rs for f in r.quarantine), key=lambda f: f.name)
+        assets = [f for r in done[final] for f in r.assets]
+        merged = counts.merge(r.counts for rs in done.values() for r in rs)
         self._check(merged, files, aside)
         facts = {**self.plan.facts}
         for bound in self.compiled.bound:

@@ -32,8 +32,15 @@ class Sizes(NamedTuple):
     out: int | None = None
 
 
-Sizer = Callable[[Any, int, int], Sizes]
-"""`(params, rows, text)` to `Sizes`; `text` is the bytes of all values of the input that have no fixed width, in Arrow."""
+class Taken(NamedTuple):
+    """What reaches a group or reduce step at most: rows, bytes (in Arrow) of all their values in long columns, and the documents that they are of."""
+
+    rows: int
+    text: int
+    documents: int
+
+
+Sizer = Callable[[Any, Taken], Sizes]  # called with the resolved parameters
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Step:
     order: tuple[str, ...] = ()
     splittable: bool = False
     cap: int = 1_000_000
+    distributed: str = ""
     files: Callable[..., Any] | None = None
     packages: Callable[[BaseModel], tuple[str, ...]] = lambda _: ()
     sizes: Sizer | None = field(default=None, compare=False)
@@ -161,16 +169,21 @@ def reduce_step(
     version: int = 1,
     facts: Callable[..., dict[str, Any]] | None = None,
     packages: Names = (),
+    distributed: Literal["", "components"] = "",
     sizes: Sizer | None = None,
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a reduce step: `fn(batches, *, folder, **params)` reads all batches of a dataset in order and returns one table with the columns `out`.
 
     `folder` is a directory; files that the step writes there (a model, a tokenizer) belong to the dataset and stand in its manifest.
     `packages` as for `step`; `sizes` says what memory it takes: without it `dolma plan` counts every value of the columns in `needs`.
+    A step over an edge table whose result is too large for one shard names the `distributed` form that an engine may have of it (`components`: connected
+    components). It yields (number of the shard, table) in place of one table, its parameter `shards` says how many shards of the tagged dataset go into one
+    of these, and it leaves no files.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
-        params, extra = _parameters(fn), {"packages": _needs(packages), "sizes": sizes, "doc": inspect.getdoc(fn) or ""}
+        params, doc = _parameters(fn), inspect.getdoc(fn) or ""
+        extra = {"packages": _needs(packages), "distributed": distributed, "sizes": sizes, "doc": doc}
         return _add(Step(fn.__name__, "reduce", fn, params, version, _needs(needs), _fixed(out), _assets(fn), facts, **extra))
 
     return register

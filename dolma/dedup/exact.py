@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dolma.core.step import Sizes, group_step
+from dolma.core.step import Sizes, Taken, group_step
 
 TAG = {"origin": pa.int64(), "key": pa.int64(), "exact_of": pa.int64()}
 
@@ -24,8 +24,8 @@ def _rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
-def _sizes(params: Any, rows: int, text: int) -> Sizes:
-    return Sizes(rows, 32, out=rows)  # two halves of a hash, key, origin
+def _sizes(params: Any, taken: Taken) -> Sizes:
+    return Sizes(taken.rows, 32, out=taken.rows)  # two halves of a hash, key, origin
 
 
 @group_step(key=("high", "low"), order=("key", "origin"), needs=("key", "text"), rows=_rows, out=TAG, splittable=True, sizes=_sizes)

@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from dolma import table
 from dolma.console import size as human
-from dolma.core import manifest
+from dolma.core import counts, manifest
 from dolma.core.config import Env
 from dolma.core.errors import DataError, DolmaError, EnvironmentFault, Errors
 from dolma.core.graph import Graph
 from dolma.core.manifest import Manifest
 from dolma.core.recipe import STREAMS, Compiled
-from dolma.core.step import Sizes
+from dolma.core.step import Sizes, Taken
 from dolma.engines.plan import Plan
 from dolma.engines.shuffle import CHUNK_ROWS
 from dolma.engines.units import BUCKET_BYTES
@@ -43,6 +43,7 @@ class Extent:
     stored: int | None
     shards: int | None
     largest: int | None  # rows of the largest shard
+    documents: int | None = None  # that the rows are of: edges, tags and spans are of those that the group step read
     sure: bool = True  # counted, not bounded
 
 
@@ -105,7 +106,7 @@ class Sizing:
         if tags:
             size = _with_tags(size, compiled, tags, self.graph, self.env.workers)
         if final is not None and final.kind == "reduce":
-            return _reduced(size, declared, spark and getattr(final, "distributed", None) is not None)
+            return _reduced(size, declared, spark and bool(final.distributed))
         return size if final is None else _grouped(size, declared, taken, buckets, self.env.workers, spark)
 
     def extent(self, name: str) -> Extent:
@@ -123,9 +124,11 @@ def known(there: Manifest, schema: pa.Schema) -> Extent:
     """What a finished dataset holds; one of MosaicML shards reads as a row a stream."""
     if there.format == "mds":
         rows = len({file.extra.get("stream") for file in there.files})
-        return Extent(rows, 0, rows * width(STREAMS), 1, rows)
+        return Extent(rows, 0, rows * width(STREAMS), 1, rows, rows)
     text = round(INFLATION * there.bytes) if any(map(_long, schema)) else 0
-    return Extent(there.rows, text, there.bytes, len(there.files), max((file.rows for file in there.files), default=0))
+    documents = [step["rows_in"] for step in counts.steps(there.counts).values() if "scattered" in step]
+    largest = max((file.rows for file in there.files), default=0)
+    return Extent(there.rows, text, there.bytes, len(there.files), largest, sum(documents) if documents else there.rows)
 
 
 def width(schema: Iterable[pa.Field]) -> int:
@@ -147,7 +150,7 @@ def _joined(inputs: Iterable[Extent]) -> Extent:
 
     largest = [one.largest for one in found]
     most = None if None in largest else max(one for one in largest if one is not None)
-    return Extent(total("rows"), total("text"), total("stored"), total("shards"), most, all(one.sure for one in found))
+    return Extent(total("rows"), total("text"), total("stored"), total("shards"), most, total("documents"), all(one.sure for one in found))
 
 
 def _left(compiled: Compiled, taken: Extent, tags: dict[str, Extent]) -> Extent:
@@ -163,7 +166,7 @@ def _left(compiled: Compiled, taken: Extent, tags: dict[str, Extent]) -> Extent:
         return taken
     share = rows / taken.rows  # of the bytes of text: an estimate, the rows are a bound
     text, stored = (None if value is None else round(value * share) for value in (taken.text, taken.stored))
-    return Extent(rows, text, stored, taken.shards, None if taken.largest is None else min(taken.largest, rows), taken.sure)
+    return Extent(rows, text, stored, taken.shards, None if taken.largest is None else min(taken.largest, rows), taken.documents, taken.sure)
 
 
 def _tag_only(where: str, compiled: Compiled) -> str | None:
@@ -187,7 +190,7 @@ def declare(compiled: Compiled, taken: Extent) -> Sizes | None:
     if final is None or taken.rows is None or taken.text is None:
         return None
     if final.step.sizes is not None:
-        return final.step.sizes(final.params, taken.rows, taken.text)
+        return final.step.sizes(final.params, Taken(taken.rows, taken.text, taken.rows if taken.documents is None else taken.documents))
     schema = compiled.source
     for bound in compiled.steps:
         schema = bound.step.adds(bound.params, schema)
@@ -208,9 +211,10 @@ def _made(compiled: Compiled, taken: Extent, declared: Sizes | None, buckets: in
     text = taken.text if any(map(_long, compiled.schema)) else 0
     stored = None if text is None else round(rows * width(compiled.schema) + text / INFLATION)
     if compiled.final is None:
-        return Extent(rows, text, stored, taken.shards, taken.largest, sure=False)
+        return Extent(rows, text, stored, taken.shards, taken.largest, taken.documents, sure=False)
     shards = buckets if compiled.final.step.kind == "group" else 1
-    return Extent(rows, text, stored, shards, -(-rows // shards), sure=False)
+    documents = taken.rows if compiled.final.step.kind == "group" else rows
+    return Extent(rows, text, stored, shards, -(-rows // shards), documents, sure=False)
 
 
 def _group(read: Extent, schema: pa.Schema) -> int:

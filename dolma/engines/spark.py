@@ -155,6 +155,17 @@ class Spark:
             for index, error in self.session.sparkContext.parallelize(rest, 1).map(lambda index: _gather(where, index, iter(()), attempt)).collect():
                 yield index, plans_error(error)
 
+    def components(self, path: Path, attempt: str) -> Iterator[Result]:
+        """A reduce pass over edges as rounds of Spark shuffles; (0, error or None)."""
+        from dolma.engines.spark_components import Components
+
+        try:
+            Components(self.session, path, self.env.tasks or 4 * self.session.sparkContext.defaultParallelism).reduce(attempt)
+        except DolmaError as error:
+            yield 0, error
+        else:
+            yield 0, None
+
     def close(self) -> None:
         """End the session that this engine began; one that was there before stays."""
         if self.own:
@@ -214,27 +225,35 @@ def _scatterer(path: str, wanted: list[int]) -> Any:
 
 def _gatherer(path: str, attempt: str) -> Any:
     def gather(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        rest = iter(batches)
-        held: list[pa.RecordBatch] = []
-        while (batch := held.pop() if held else next(rest, None)) is not None:
-            if batch.num_rows == 0:
-                continue
-            number = batch.column(BUCKET)[0].as_py()
-
-            def same(batch: pa.RecordBatch = batch, number: int = number) -> Iterator[pa.RecordBatch]:
-                current: pa.RecordBatch | None = batch
-                while current is not None:
-                    end = pa.compute.sum(pa.compute.equal(current.column(BUCKET), number)).as_py() or 0
-                    if end:
-                        yield current.slice(0, end)
-                    if end < current.num_rows:
-                        held.append(current.slice(end))
-                        return
-                    current = next(rest, None)
-
-            yield pa.RecordBatch.from_pydict({"result": [json.dumps(_gather(path, number, same(), attempt))]})
+        for number, rows in runs(batches, BUCKET):
+            yield pa.RecordBatch.from_pydict({"result": [json.dumps(_gather(path, number, rows, attempt))]})
 
     return gather
+
+
+def runs(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """(value, batches with it) of batches that are sorted by the column `name`; what is not taken of one is skipped."""
+    rest = iter(batches)
+    held: list[pa.RecordBatch] = []
+
+    def same(batch: pa.RecordBatch, number: int) -> Iterator[pa.RecordBatch]:
+        current: pa.RecordBatch | None = batch
+        while current is not None:
+            end = pa.compute.sum(pa.compute.equal(current.column(name), number)).as_py() or 0
+            if end:
+                yield current.slice(0, end)
+            if end < current.num_rows:
+                held.append(current.slice(end))
+                return
+            current = next(rest, None)
+
+    while (batch := held.pop() if held else next(rest, None)) is not None:
+        if batch.num_rows:
+            number = batch.column(name)[0].as_py()
+            one = same(batch, number)
+            yield number, one
+            for _ in one:
+                pass
 
 
 def _gather(path: str, bucket: int, batches: Iterator[pa.RecordBatch], attempt: str) -> tuple[int, list[Any] | None]:

@@ -54,7 +54,7 @@ def build(compiled: Compiled, graph: Graph, env: Env, root: Path, raw: Path | st
     grouped = compiled.final is not None and compiled.final.step.kind == "group"
     buckets = compiled.recipe.buckets or max(1, -(-sum(s.bytes for s in shards) // BUCKET_BYTES))
     passes = _passes(compiled, units, tags, buckets)
-    facts = _inherited(compiled, manifests, origin)
+    facts = _inherited(compiled, manifests, origin, any("origin" in graph._schema(name).names for name in compiled.recipe.inputs))
     made = fingerprint(
         {
             "recipe": compiled.resolved(),
@@ -93,14 +93,20 @@ def _passes(compiled: Compiled, units: list[Unit], tags: dict[str, tuple[Shard, 
         )
     if compiled.final is None:
         return (*first, Pass(kind="map", units=tuple(units)))
+    if compiled.final.step.distributed:
+        return (*first, Pass(kind="edges", units=tuple(units)), Pass(kind="reduce", units=(Unit(name="00000"),)))
     if compiled.final.step.kind == "reduce":
         return (*first, Pass(kind="reduce", units=(Unit(name="00000", inputs=tuple(s for u in units for s in u.inputs)),)))
     gathers = tuple(Unit(name=f"{k:05d}", bucket=k) for k in range(buckets))
     return (*first, Pass(kind="scatter", units=tuple(units)), Pass(kind="gather", units=gathers))
 
 
-def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str) -> dict[str, Any]:
-    """Facts of the inputs, which must agree; a group pass says which rows its `origin` columns point to."""
+def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str, carried: bool) -> dict[str, Any]:
+    """Facts of the inputs, which must agree; a group pass says which rows its `origin` columns point to.
+
+    Args:
+        carried: the rows of the inputs have an `origin` already: they point where the last input says.
+    """
     facts: dict[str, Any] = {}
     for name in compiled.recipe.inputs:
         for fact, value in manifests[name].facts.items():
@@ -115,9 +121,10 @@ def _inherited(compiled: Compiled, manifests: dict[str, Manifest], origin: str) 
                     mend="make them with the same recipe steps",
                 )
             facts[fact] = value
-    if compiled.final is not None and compiled.final.step.kind == "group":
+    group = compiled.final is not None and compiled.final.step.kind == "group"
+    if group and not (carried and "origin" in facts):
         facts["origin"] = origin
-    elif compiled.final is None and "origin" not in compiled.schema.names:
+    elif compiled.final is None and not any(name.split("_")[0] == "origin" for name in compiled.schema.names):
         facts.pop("origin", None)
     return facts
 

@@ -14,16 +14,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dolma.core import manifest
 from dolma.core.errors import DataError, DolmaError
-from dolma.core.files import disk_errors, sha256, sync, sync_names, write_atomic
+from dolma.core.files import disk_errors, sha256
 from dolma.core.manifest import File
 from dolma.core.recipe import Bound, Compiled
 from dolma.core.schema import append
-from dolma.engines import cost, shuffle
+from dolma.engines import components, cost, shuffle
 from dolma.engines import plan as plans
 from dolma.engines.ledger import QUARANTINE, Ledger
 from dolma.engines.plan import Plan, Record, Shard, Unit
+from dolma.engines.records import commit, record
 from dolma.io import raw, tables
 
 
@@ -38,7 +38,7 @@ def run_unit(path: str, kind: str, index: int, attempt: str) -> Record:
     if (done := record(plan, kind, unit)) is not None:
         return done
     with _workplace(plan, f"{attempt}-{os.getpid()}-{kind}-{unit.name}") as work:
-        return _commit(plan, kind, unit, work, PASSES[kind](plan, compiled, unit, work))
+        return commit(plan, kind, unit, work, PASSES[kind](plan, compiled, unit, work))
 
 
 @contextmanager
@@ -79,52 +79,6 @@ def try_unit(path: str, kind: str, index: int, attempt: str) -> tuple[int, Recor
         )
 
 
-def record_path(plan: Plan, kind: str, unit: Unit) -> Path:
-    """Where the record of a unit stands; those of the last pass stay, so that one damaged shard can be made again alone."""
-    return Path(plan.folder) / ".records" / kind / f"{unit.name}.json"
-
-
-def record(plan: Plan, kind: str, unit: Unit) -> Record | None:
-    """The valid record of a unit: right task, and every file there with its bytes; else None."""
-    try:
-        found = Record.model_validate_json(record_path(plan, kind, unit).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    if found.task != plan.task(kind, unit):
-        return None
-    for file in (*found.files, *found.assets, *found.quarantine):
-        path = Path(plan.folder) / file.name
-        if not path.is_file() or path.stat().st_size != file.bytes:
-            return None
-    return found
-
-
-def intact_record(plan: Plan, kind: str, unit: Unit) -> Record | None:
-    """The record of a unit if the bytes of its files are still those it names: what an earlier attempt left is not believed unseen."""
-    found = record(plan, kind, unit)
-    if found is None or any(sha256(Path(plan.folder) / f.name) != f.sha256 for f in (*found.files, *found.assets, *found.quarantine)):
-        record_path(plan, kind, unit).unlink(missing_ok=True)
-        return None
-    return found
-
-
-def _commit(plan: Plan, kind: str, unit: Unit, work: Path, made: Record) -> Record:
-    folder = Path(plan.folder)
-    places = {name.split("/")[0] if name.split("/")[0] == unit.name else name for name in (f.name for f in (*made.files, *made.assets, *made.quarantine))}
-    for place in sorted(places):
-        target = folder / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            shutil.rmtree(target)
-        sync(work / place)
-        os.replace(work / place, target)
-    for parent in sorted({(folder / place).parent for place in places}):  # a record must not outlive the name of its shard
-        sync_names(parent)
-    write_atomic(record_path(plan, kind, unit), manifest.canonical(made.model_dump()))
-    cost.move(work, folder, kind, unit.name)
-    return made
-
-
 def map_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
     """Read, run the map steps, write the shard."""
     ledger = Ledger(unit.name)
@@ -133,16 +87,32 @@ def map_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
     return finish(plan, "map", compiled, unit, work, ledger, rows, schema)
 
 
-def reduce_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
-    """Give the reduce step all rows; its table is the one shard, the files it leaves are assets."""
+def edges_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
+    """Run the map steps and put the edges of one input shard where every round of a distributed reduce step, and every attempt, finds them."""
     assert compiled.final is not None
     ledger = Ledger(unit.name)
+    taken = Counted(run_steps(plan, compiled, unit, ledger, work))
+    name = f".work/edges/{unit.name}.arrow"
+    (work / ".work/edges").mkdir(parents=True)
+    file = components.save_edges(taken, work / name, name)
+    ledger.counts[f"{compiled.final.label}.rows_in"] += taken.rows
+    ledger.counts[f"{compiled.final.label}.edges"] += file.rows
+    return finish(plan, "edges", compiled, unit, work, ledger, None, None, files=(file,))
+
+
+def reduce_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
+    """Give the reduce step all rows; its table, or each table that it gives, is a shard, the files it leaves are assets."""
+    assert compiled.final is not None
+    ledger = Ledger(unit.name)
+    label, step = compiled.final.label, compiled.final.step
     folder = work / "assets"
     folder.mkdir()
-    taken = Counted(run_steps(plan, compiled, unit, ledger, work))
-    result = compiled.final.step.fn(taken, folder=folder, **compiled.final.arguments(Path(plan.root)))
+    taken = Counted(components.edges(plan) if step.distributed else run_steps(plan, compiled, unit, ledger, work))
+    result = step.fn(taken, folder=folder, **compiled.final.arguments(Path(plan.root)))
+    if step.distributed:
+        files = [components.write_shard(table.to_batches(), compiled.schema, number, work) for number, table in result]
+        return _reduced(plan, compiled, unit, work, ledger, files)
     table, counts = result if isinstance(result, tuple) else (result, {})
-    label = compiled.final.label
     ledger.clock.lap(label)
     for _ in taken:  # what the step did not ask for still counts
         pass
@@ -160,6 +130,21 @@ def reduce_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Recor
             assets.append(File(name=name, rows=0, bytes=target.stat().st_size, sha256=sha256(target)))
     made = finish(plan, "reduce", compiled, unit, work, ledger, table.to_batches(), compiled.schema)
     return made.model_copy(update={"assets": tuple(assets)})
+
+
+def reduce_natively(plan: Plan, compiled: Compiled, attempt: str, make: Callable[[Path], list[File]]) -> Record:
+    """`reduce_unit` for shards that an engine's own way of reducing writes: `make` puts them into the folder that it is given."""
+    unit = next(one for one in plan.passes if one.kind == "reduce").units[0]
+    with _workplace(plan, f"{attempt}-{os.getpid()}-reduce-{unit.name}") as work:
+        ledger = Ledger(unit.name)
+        return commit(plan, "reduce", unit, work, _reduced(plan, compiled, unit, work, ledger, make(work)))
+
+
+def _reduced(plan: Plan, compiled: Compiled, unit: Unit, work: Path, ledger: Ledger, files: list[File]) -> Record:
+    assert compiled.final is not None
+    ledger.clock.lap(compiled.final.label)
+    ledger.counts[f"{compiled.final.label}.rows_out"] += sum(file.rows for file in files)
+    return finish(plan, "reduce", compiled, unit, work, ledger, None, None, files=tuple(files))
 
 
 def scatter_unit(plan: Plan, compiled: Compiled, unit: Unit, work: Path) -> Record:
@@ -184,14 +169,14 @@ def gather_sorted(plan: Plan, compiled: Compiled, unit: Unit, batches: Iterator[
     with _workplace(plan, f"{attempt}-{os.getpid()}-gather-{unit.name}") as work:
         ledger = Ledger(unit.name)
         made = finish(plan, "gather", compiled, unit, work, ledger, shuffle.grouped(plan, compiled, batches, ledger), compiled.schema)
-        return _commit(plan, "gather", unit, work, made)
+        return commit(plan, "gather", unit, work, made)
 
 
 def save_scattered(plan: Plan, unit: Unit, ledger: Ledger) -> None:
     """Record the counts (and quarantine) of a scatter whose rows went into an engine's own shuffle."""
     _, compiled = plans.load(str(Path(plan.folder) / ".work" / "plan.json"))
     with _workplace(plan, f"native-{os.getpid()}-{unit.name}") as work:
-        _commit(plan, NATIVE, unit, work, finish(plan, NATIVE, compiled, unit, work, ledger, None, None))
+        commit(plan, NATIVE, unit, work, finish(plan, NATIVE, compiled, unit, work, ledger, None, None))
 
 
 NATIVE = "scatter-native"  # scatter records of an engine that shuffles itself: they have counts but no file
@@ -215,6 +200,7 @@ PASSES: dict[str, Callable[[Plan, Compiled, Unit, Path], Record]] = {
     "map": map_unit,
     "scatter": scatter_unit,
     "gather": gather_unit,
+    "edges": edges_unit,
     "reduce": reduce_unit,
     "tags": tags_unit,
 }

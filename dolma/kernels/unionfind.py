@@ -1,7 +1,91 @@
-"""Connected components by union-find: labels are the smallest node, so they do not depend on the order of the edges."""
+"""Connected components by union-find over a stream of edges: memory for the documents that have an edge, none for the edges."""
+
+from collections.abc import Iterator
 
 import numba
 import numpy as np
+
+from dolma.core.errors import ConfigError
+
+FIRST = 1 << 12  # documents that there is room for at first
+
+
+class Components:
+    """Documents, each a pair (key, origin), and the components that edges join them to.
+
+    Memory: at most 96 bytes a document that has an edge (24 of it in the document's own arrays, which double when full, and 16 to 32 in the table that
+    finds it; at the end 16 for labels and sizes and 8 for their order), and one batch of edges.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.keys, self.origins, self.parent = (np.empty(FIRST, np.int64) for _ in range(3))
+        self.table = np.full(2 * FIRST, -1, np.int64)
+
+    def join(self, key_a: np.ndarray, origin_a: np.ndarray, key_b: np.ndarray, origin_b: np.ndarray) -> None:
+        """Take in edges; four int64 arrays of shape (edges,)."""
+        self._make_room(self.count + 2 * len(key_a))
+        self.count = _join(self.table, self.keys, self.origins, self.parent, self.count, key_a, origin_a, key_b, origin_b)
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(origins, keys, smallest key of the component, documents of the component), each of shape (documents,), sorted by origin and key."""
+        self.table = np.empty(0, np.int64)
+        keys, origins = self.keys[: self.count], self.origins[: self.count]
+        label, size = _labels(keys, self.parent[: self.count])
+        order = np.lexsort((keys, origins))
+        return origins[order], keys[order], label[order], size[order]
+
+    def _make_room(self, documents: int) -> None:
+        room = len(self.keys)
+        if documents <= room:
+            return
+        while room < documents:
+            room *= 2
+        self.table = np.empty(0, np.int64)  # gone before the next is made
+        for name in ("keys", "origins", "parent"):
+            grown = np.empty(room, np.int64)
+            grown[: self.count] = getattr(self, name)[: self.count]
+            setattr(self, name, grown)
+        self.table = np.full(2 * room, -1, np.int64)
+        _fill(self.table, self.keys, self.origins, self.count)
+
+
+def by_shard(origins: np.ndarray, shards: int) -> Iterator[tuple[int, slice]]:
+    """(number, rows) of each shard of a result that is sorted by origin: `shards` input shards to one, none that is empty but the only one."""
+    if not len(origins):
+        yield 0, slice(0, 0)
+        return
+    number = shard_of(origins, shards)
+    starts = np.flatnonzero(np.append(True, number[1:] != number[:-1]))
+    for start, end in zip(starts, np.append(starts[1:], len(number)), strict=True):
+        yield int(number[start]), slice(int(start), int(end))
+
+
+def shard_of(origins: np.ndarray, shards: int) -> np.ndarray:
+    """int64 number of the output shard of rows by their origin (input shard << 32 | row): `shards` input shards go into one."""
+    if shards < 1:
+        raise ConfigError("shards", "a shard of the result takes in at least one of the input", got=shards, expected="1 or more", mend="mend the recipe")
+    return (origins >> 32) // shards
+
+
+@numba.njit(cache=True)
+def _slot(table: np.ndarray, keys: np.ndarray, origins: np.ndarray, key: int, origin: int) -> int:
+    """Where the document is in the table, or where it belongs; linear probing, at most half full."""
+    mask = np.uint64(len(table) - 1)
+    mixed = (np.uint64(key) ^ (np.uint64(origin) * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
+    slot = (mixed ^ (mixed >> np.uint64(29))) & mask
+    while True:
+        node = table[np.int64(slot)]
+        if node < 0 or (keys[node] == key and origins[node] == origin):
+            return np.int64(slot)
+        slot = (slot + np.uint64(1)) & mask
+
+
+@numba.njit(cache=True)
+def _fill(table: np.ndarray, keys: np.ndarray, origins: np.ndarray, count: int) -> None:
+    for node in range(count):
+        table[_slot(table, keys, origins, keys[node], origins[node])] = node
 
 
 @numba.njit(cache=True)
@@ -13,20 +97,49 @@ def _root(parent: np.ndarray, node: int) -> int:
 
 
 @numba.njit(cache=True)
-def components(nodes: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """int64 label of each node, shape (nodes,): the smallest node number of its component.
+def _node(table: np.ndarray, keys: np.ndarray, origins: np.ndarray, parent: np.ndarray, count: int, key: int, origin: int) -> int:
+    """The number of a document; `count` if it is new."""
+    slot = _slot(table, keys, origins, key, origin)
+    node = table[slot]
+    if node < 0:
+        node = count
+        table[slot], keys[node], origins[node], parent[node] = node, key, origin, node
+    return node
 
-    Args:
-        nodes: how many nodes; they are 0 .. nodes - 1.
-        left, right: int64, shape (edges,): the two ends of each edge.
-    """
-    parent = np.arange(nodes)
-    for k in range(len(left)):
-        a, b = _root(parent, left[k]), _root(parent, right[k])
+
+@numba.njit(cache=True)
+def _join(
+    table: np.ndarray,
+    keys: np.ndarray,
+    origins: np.ndarray,
+    parent: np.ndarray,
+    count: int,
+    key_a: np.ndarray,
+    origin_a: np.ndarray,
+    key_b: np.ndarray,
+    origin_b: np.ndarray,
+) -> int:
+    for k in range(len(key_a)):
+        one = _node(table, keys, origins, parent, count, key_a[k], origin_a[k])
+        count = max(count, one + 1)
+        other = _node(table, keys, origins, parent, count, key_b[k], origin_b[k])
+        count = max(count, other + 1)
+        a, b = _root(parent, one), _root(parent, other)
         if a < b:
             parent[b] = a
         elif b < a:
             parent[a] = b
-    for node in range(nodes):
-        parent[node] = _root(parent, node)
-    return parent
+    return count
+
+
+@numba.njit(cache=True)
+def _labels(keys: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    label, size = keys.copy(), np.zeros(len(keys), np.int64)
+    for node in range(len(keys)):
+        root = _root(parent, node)
+        label[root] = min(label[root], keys[node])
+        size[root] += 1
+    for node in range(len(keys)):
+        root = _root(parent, node)
+        label[node], size[node] = label[root], size[root]
+    return label, size

@@ -33,6 +33,12 @@ def count_test_copies(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) 
     )
 
 
+@group_step(key=("key",), order=("origin",), out=TAG)
+def count_test_marks(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) -> pa.RecordBatch:
+    """The rows of a tag table as they are."""
+    return batch.select(list(TAG))
+
+
 @reduce_step(out={"name": pa.string(), "value": pa.float64()}, needs=("text",), facts=lambda: {"counted": True})
 def count_test_rows(batches, *, folder: Path) -> pa.Table:
     """Number of rows and of characters; also as a file."""

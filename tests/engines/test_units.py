@@ -174,3 +174,10 @@ def test_raw_files_are_read_again_when_their_size_or_time_changed(place: Path) -
     assert shas["part-0.jsonl.gz"] == "remembered"
     os.utime(path, (1, 1))
     assert {one["name"]: one["fingerprint"] for one in plan(place).inputs}["part-0.jsonl.gz"] != "remembered"
+
+
+def test_a_group_step_over_rows_with_an_origin_keeps_what_it_points_to(place: Path) -> None:
+    write_recipes(place, {"pool/again": {"input": "pool/copies", "table": "rows", "steps": [{"count_test_marks": {}}]}})
+    Run(place / "env.yaml", place / "pipelines").run(["pool/again"])
+    short, copies, again = (manifest.load(place / "build/env" / name).facts.get("origin") for name in ("pool/short", "pool/copies", "pool/again"))
+    assert short is None and copies is not None and again == copies
