@@ -273,8 +273,9 @@ def limits(last: Sequence[Row], hashed: int) -> list[str]:
     sent = group * edges.shuffle / max(edges.worked, 1)
     buckets, files = sent / sizes.SORT, group * TEXT / sizes.INFLATION / SHARD
     parts = buckets * files * PART / 3600
-    ratio = edges.rows / max(hashed, 1)
-    memory = group * ratio * 100
+    clusters = next(row for row in last if row.phase in ("pool/components", "pool/clusters"))
+    linked = clusters.rows / max(hashed, 1)
+    memory = group * linked * 96
     whole = GROUPS**2 * parts
     width = edges.shuffle / max(edges.worked, 1)
     return [
@@ -283,7 +284,7 @@ def limits(last: Sequence[Row], hashed: int) -> list[str]:
         f"  spills its bucket: 100 buckets on 64 workers {human(64 * sent / 100)}.",
         f"- **Parts**, n squared: files x buckets x {PART * 1e3:.2f} ms. A group: {files:,.0f} x {buckets:,.0f} = {parts:.2g} h, all: {GROUPS * parts:.2g} h;",
         f"  in one piece it would be {whole:,.0f} h: take groups, or engine spark, whose shuffle merges parts.",
-        f"- **Components**, memory: {ratio:.2f} edges a document x {group / 1e6:,.0f}M x 100 B = {human(memory)} of one process a group. On engine spark",
+        f"- **Components**, memory: {linked:.2f} of the documents have an edge x {group / 1e6:,.0f}M x 96 B = {human(memory)} of one process a group. On Spark",
         "  the edges stay distributed: a shuffle of them a round, about log2 of the longest chain in rounds.",
         "- **Clusters**, quadratic in their size: all pairs of at most 499 documents, 249 a document; larger ones go through stricter bands.",
     ]

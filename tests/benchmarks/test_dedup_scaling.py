@@ -47,7 +47,7 @@ def test_arithmetic_is_what_it_says() -> None:
     assert "| pool/exact | 38.70B | 38.70e9 x 10.0 x 1.00 / 3.6e9 = 108 h | 38.70e9 x 32 x 1.00 = 1.24 TB |" in text
     assert "| pool/edges | 12.80B | 12.80e9 x 50.0 x 1.00 / 3.6e9 = 178 h | 12.80e9 x 624 x 1.00 = 7.99 TB |" in text
     assert "25.60e9 x 1.0 x 1.00 / 3.6e9 = 7 h" in text and "| all | | 292 core-hours | 9.23 TB |" in text
-    assert "400M x 624 B = 250 GB: `buckets: 975`" in text and "2.00 edges a document x 400M x 100 B = 80 GB" in text
+    assert "400M x 624 B = 250 GB: `buckets: 975`" in text and "0.25 of the documents have an edge x 400M x 96 B = 9.6 GB" in text
     half = scaling.arithmetic(ROWS, 8600.0)
     assert "38.70e9 x 10.0 x 0.50 / 3.6e9 = 54 h" in half and "25.60e9 x 1.0 x 1.00" in half
 

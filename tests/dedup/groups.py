@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 
 from dolma.core.step import Step
-from dolma.engines.shuffle import whole_groups
+from dolma.engines.shuffle import _wanted, whole_groups
 
 
 def documents(texts: list[str | None], keys: list[int] | None = None) -> pa.RecordBatch:
@@ -18,9 +18,9 @@ def documents(texts: list[str | None], keys: list[int] | None = None) -> pa.Reco
 def marks(step: Step, batch: pa.RecordBatch, *, size: int = 1 << 20, cap: int = 1 << 20, **params: Any) -> list[dict[str, int]]:
     """What `step` emits for the rows of `batch`, sorted, in batches of `size` rows."""
     assert step.rows is not None
-    rows = pa.Table.from_batches([step.rows(batch, **params)])
+    rows = pa.Table.from_batches([step.rows(batch, **_wanted(step.rows, params))])
     ordered = rows.sort_by([(name, "ascending") for name in (*step.key, *step.order)])
     out = []
     for chunk, starts, cont in whole_groups(ordered.to_batches(max_chunksize=size), step.key, cap, step.splittable, step.name):
-        out += step.fn(chunk, starts, cont=cont, **params).to_pylist()
+        out += step.fn(chunk, starts, cont=cont, **_wanted(step.fn, params)).to_pylist()
     return out

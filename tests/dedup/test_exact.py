@@ -1,10 +1,14 @@
 """Exact duplicates: every text but the first of its equals, whatever order the rows come in."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dolma.core.errors import ConfigError
 from dolma.dedup.exact import TAG, mark_exact
 from dolma.engines import shuffle
 from tests.dedup.groups import documents, marks
@@ -12,16 +16,16 @@ from tests.dedup.groups import documents, marks
 TEXTS = st.lists(st.sampled_from(["", None, "a", "A", "a ", "a\n", "中文", "中文 ", "😀", "é", "e\u0301", "long " * 40]), max_size=30)
 
 
-def found(batch: pa.RecordBatch, **sizes: int) -> dict[int, int]:
+def found(batch: pa.RecordBatch, **sizes: Any) -> dict[int, int]:
     """Key of each duplicate to the key of the one that is kept."""
     return {row["key"]: row["exact_of"] for row in marks(mark_exact, batch, **sizes)}
 
 
 def plain(texts: list[str | None], keys: list[int]) -> dict[int, int]:
     first: dict[str, int] = {}
-    for key, text in sorted(zip(keys, texts, strict=True)):
-        first.setdefault(text or "", key)
-    return {key: first[text or ""] for key, text in zip(keys, texts, strict=True) if first[text or ""] != key}
+    for key, text in sorted((key, text) for key, text in zip(keys, texts, strict=True) if text is not None):
+        first.setdefault(text, key)
+    return {key: first[text] for key, text in zip(keys, texts, strict=True) if text is not None and first[text] != key}
 
 
 @settings(max_examples=100, deadline=None)
@@ -41,7 +45,7 @@ def test_origin_says_which_row_is_marked() -> None:
 
 def test_only_bytes_that_are_the_same_are_duplicates() -> None:
     assert found(documents(["Text", "text", "text ", "te\u00adxt", "é", "e\u0301"])) == {}
-    assert found(documents(["", None, "😀", "😀"])) == {1: 0, 3: 2}  # NULL counts as the empty text
+    assert found(documents(["", None, "😀", "😀"])) == {3: 2}  # NULL is no text
 
 
 def test_two_rows_with_one_key_keep_the_first_row() -> None:
@@ -62,3 +66,38 @@ def test_no_rows_give_no_marks() -> None:
     rows = mark_exact.rows(documents([]))
     made = mark_exact(rows, np.zeros(0, np.int64), cont=False)
     assert (rows.num_rows, made.num_rows, made.schema) == (0, 0, pa.schema(list(TAG.items())))
+
+
+CRAWLS = st.lists(st.tuples(st.sampled_from([None, "a", "b"]), st.sampled_from([None, "a", "b"]), st.sampled_from([None, 1, 2])), max_size=25)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CRAWLS, st.randoms(use_true_random=False))
+def test_within_a_crawl_only_its_own_are_compared_and_the_preferred_is_kept(rows: list, random) -> None:
+    keys = random.sample(range(1 << 40), len(rows))
+    batch = documents(["text"] * len(rows), keys)
+    for name, number, kind in (("url", 0, pa.string()), ("crawl", 1, pa.string()), ("age", 2, pa.int64())):
+        batch = batch.append_column(name, pa.array([row[number] for row in rows], kind))
+    sets: dict[tuple[str, str], list[tuple[bool, int, int]]] = {}
+    for key, (url, crawl, age) in zip(keys, rows, strict=True):
+        if url is not None and crawl is not None:
+            sets.setdefault((url, crawl), []).append((age is None, age or 0, key))
+    expected = {key: min(alike)[2] for alike in sets.values() for _, _, key in alike if key != min(alike)[2]}
+    assert found(batch, by="url", within="crawl", prefer="age") == expected
+
+
+def test_addresses_are_compared_as_they_stand() -> None:
+    urls = ["http://a.org/", "https://a.org/", "http://a.org", "http://www.a.org/", "http://a.org/?", "http://a.org/", None, None]
+    batch = documents(["text"] * len(urls)).append_column("url", pa.array(urls, pa.string()))
+    assert found(batch, by="url") == {5: 0}
+
+
+def test_a_value_and_its_crawl_may_not_change_places() -> None:
+    batch = documents(["x", "y"]).append_column("crawl", pa.array(["y", "x"]))
+    assert found(batch, within="crawl") == {}
+
+
+def test_columns_of_the_wrong_type_are_refused_by_their_parameter() -> None:
+    for params in ({"by": "key"}, {"prefer": "text"}):
+        with pytest.raises(ConfigError, match=f"mark_exact: {next(iter(params))}"):
+            found(documents(["x"]), **params)

@@ -1,19 +1,12 @@
 """Clusters are the same on both engines, to the byte, for any number of tasks, after any death and any damage."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from dolma.core import manifest
-from dolma.core.errors import DataError
 from dolma.runner import Run
 from tests.engines import graphs
 from tests.engines.flow import write_env

@@ -95,7 +95,7 @@ def test_tags_that_a_keep_asks_for_bound_the_rows(place: Path) -> None:
     tagged, documents = manifest.load(run.root / "dedup/clusters").rows, manifest.load(run.root / "source/read").rows
     assert size.rows == tagged < documents
     assert scattered(run, "dedup/clustered")[0] <= tagged
-    assert size.shuffle == tagged * 32 + tagged * (8 + 8 + 8 + 4)  # rows of the group pass, and tags with origin and key
+    assert size.shuffle == tagged * 40 + tagged * (8 + 8 + 8 + 4)  # rows of the group pass, and tags with origin and key
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,8 @@ def test_large_passes_spill_and_small_ones_do_not(place: Path) -> None:
         extent = sizes.Extent(documents, documents * 1000, documents * 300, 10, documents // 10)
         declared = sizes.declare(compiled, extent)
         size = sizes._grouped(EMPTY, declared, extent, 2, env.workers, spark=False)
-        assert size.rows == documents and size.shuffle == 32 * documents and bool(size.spill) == spills
-        assert size.memory is not None and size.memory >= sizes.BASE + (3 * 32 * documents) // 10  # a scatter holds its shard
+        assert size.rows == documents and size.shuffle == 40 * documents and bool(size.spill) == spills
+        assert size.memory is not None and size.memory >= sizes.BASE + (3 * 40 * documents) // 10  # a scatter holds its shard
         spark = sizes._grouped(EMPTY, declared, extent, 2, env.workers, spark=True)
         assert spark.shuffle == size.shuffle and spark.spill is None and not spark.limited
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dolma import cli
-from tests.flow.mini import PIPELINES, write_env
+from tests.flow.mini import ENDS, PIPELINES, write_env
 
 
 @pytest.fixture(scope="session")
@@ -21,5 +21,5 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def one(place: Path) -> Path:
     """The same folder after the run that the others are compared with: the embedded engine, one process, one task a unit; its root is one/."""
-    assert cli.main(["run", "pool/unique", "--env", str(write_env(place, "one")), "--pipelines", str(PIPELINES)]) == 0
+    assert cli.main(["run", *ENDS, "--env", str(write_env(place, "one")), "--pipelines", str(PIPELINES)]) == 0
     return place

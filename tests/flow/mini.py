@@ -12,7 +12,19 @@ from dolma.core import manifest
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 WEB = ("source/web/extract", "source/web/filter")
 OTHERS = ("source/pdf/extract", "source/code/extract", "source/code/filter", "source/math/extract", "source/wiki/extract")
-POOL = ("pool/candidates", "pool/exact", "pool/edges", "pool/clusters", "pool/unique")
+POOL = (
+    "pool/candidates",
+    "pool/exact",
+    "pool/edges",
+    "pool/components",
+    "pool/verified",
+    "pool/strict",
+    "pool/clusters",
+    "pool/near",
+    "pool/pairs",
+    "pool/unique",
+)
+ENDS = ("pool/unique", "pool/pairs")  # what needs all of POOL
 
 
 def write_env(folder: Path, name: str, **settings: object) -> Path:

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from dolma.runner import Run
-from tests.flow.mini import OTHERS, PIPELINES, POOL, WEB, manifests, take_over, write_env
+from tests.flow.mini import ENDS, OTHERS, PIPELINES, POOL, WEB, manifests, take_over, write_env
 
 pytestmark = pytest.mark.slow
 ROOT = PIPELINES.parent
 
 
-def run(place: Path, name: str, target: str = "pool/unique", **settings: object) -> None:
-    """The flow up to `target` with these settings gives the manifests of the first run; the sources beside the web are taken over."""
+def run(place: Path, name: str, targets: tuple[str, ...] = ENDS, **settings: object) -> None:
+    """The flow up to `targets` with these settings gives the manifests of the first run; the sources beside the web are taken over."""
     take_over(place, name, OTHERS)
-    made = WEB if target in WEB else WEB + POOL
-    assert Run(write_env(place, name, **settings), PIPELINES).run([target]) == len(made)
+    made = WEB + POOL if targets == ENDS else WEB
+    assert Run(write_env(place, name, **settings), PIPELINES).run(list(targets)) == len(made)
     assert manifests(place, name, made) == manifests(place, "one", made)
 
 
@@ -38,9 +38,9 @@ def test_embedded_engine_gives_the_same_manifests(one: Path, workers: int, tasks
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize(("tasks", "target"), [(1, "source/web/filter"), (2, "source/web/filter"), (7, "pool/unique")])
-def test_spark_gives_the_same_manifests(one: Path, spark: object, tasks: int, target: str) -> None:
-    run(one, f"spark-{tasks}", target, engine="spark", workers=2, tasks=tasks)
+@pytest.mark.parametrize(("tasks", "targets"), [(1, WEB[1:]), (2, WEB[1:]), (7, ENDS)])
+def test_spark_gives_the_same_manifests(one: Path, spark: object, tasks: int, targets: tuple[str, ...]) -> None:
+    run(one, f"spark-{tasks}", targets, engine="spark", workers=2, tasks=tasks)
 
 
 def test_kill_nine_in_the_middle_and_run_again_gives_the_same_manifests(one: Path) -> None:
@@ -49,7 +49,7 @@ def test_kill_nine_in_the_middle_and_run_again_gives_the_same_manifests(one: Pat
     edges = one / "killed" / "pool/edges/.work"
     for workers, reached in ((2, lambda: len(list(records.glob("*.json"))) >= 3), (1, edges.is_dir)):  # inside a map pass, inside a group pass
         env = write_env(one, "killed", workers=workers, tasks=2)
-        command = [sys.executable, "-m", "dolma.cli", "run", "pool/unique", "--env", str(env), "--pipelines", str(PIPELINES)]
+        command = [sys.executable, "-m", "dolma.cli", "run", *ENDS, "--env", str(env), "--pipelines", str(PIPELINES)]
         process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
         while not reached():
             assert process.poll() is None, "the run ended before it could be killed"
@@ -58,6 +58,6 @@ def test_kill_nine_in_the_middle_and_run_again_gives_the_same_manifests(one: Pat
         process.wait()
     unfinished = [name for name in WEB + POOL if not (one / "killed" / name / "manifest.json").is_file()]
     assert unfinished[0] == "pool/edges"
-    Run(env, PIPELINES).run(["pool/unique"])
+    Run(env, PIPELINES).run(list(ENDS))
     assert manifests(one, "killed", WEB + POOL) == manifests(one, "one", WEB + POOL)
     assert not list((one / "killed").rglob(".work"))
