@@ -72,7 +72,7 @@ class Row:
     @property
     def micro(self) -> float:
         """CPU microseconds a row that is worked on."""
-        return 1e6 * self.cpu / max(self.worked, 1)
+        return 1e6 * self.cpu / self.worked if self.worked else 0.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -213,7 +213,7 @@ def described(work: Path, pipelines: Path, number: int, phase: str, cpu: float, 
     last = steps.get(node.final.label, {}) if node.final else next(iter(steps.values()))
     scattered = last.get("scattered", 0)
     shuffle = said.shuffle or 0 if said else 0
-    if said and said.rows and node.final and scattered:
+    if said and said.rows and node.final and node.final.step.kind == "group":
         shuffle = round(shuffle * scattered / said.rows)
     documents = manifest.load(root / INPUT).rows
     given = sizes.declare(node, sizes.Extent(1000, 10**9, 10**9, 1, 1000))

@@ -89,7 +89,8 @@ def _fill(table: np.ndarray, keys: np.ndarray, origins: np.ndarray, count: int) 
 
 
 @numba.njit(cache=True)
-def _root(parent: np.ndarray, node: int) -> int:
+def root(parent: np.ndarray, node: int) -> int:
+    """The root of `node` in a forest of parents; paths are halved on the way."""
     while parent[node] != node:
         parent[node] = parent[parent[node]]  # halving: each step shortens the path for the next
         node = parent[node]
@@ -124,7 +125,7 @@ def _join(
         count = max(count, one + 1)
         other = _node(table, keys, origins, parent, count, key_b[k], origin_b[k])
         count = max(count, other + 1)
-        a, b = _root(parent, one), _root(parent, other)
+        a, b = root(parent, one), root(parent, other)
         if a < b:
             parent[b] = a
         elif b < a:
@@ -136,10 +137,10 @@ def _join(
 def _labels(keys: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     label, size = keys.copy(), np.zeros(len(keys), np.int64)
     for node in range(len(keys)):
-        root = _root(parent, node)
-        label[root] = min(label[root], keys[node])
-        size[root] += 1
+        top = root(parent, node)
+        label[top] = min(label[top], keys[node])
+        size[top] += 1
     for node in range(len(keys)):
-        root = _root(parent, node)
-        label[node], size[node] = label[root], size[root]
+        top = root(parent, node)
+        label[node], size[node] = label[top], size[top]
     return label, size
