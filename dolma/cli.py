@@ -91,11 +91,19 @@ def _fetch(args: argparse.Namespace) -> None:
 
 
 def _plan(args: argparse.Namespace) -> None:
-    from dolma import runner
     from dolma.console import table
+    from dolma.engines import sizes
+    from dolma.runner import Run
 
-    lines = runner.plan(args.targets, _env_file(args), pipelines=args.pipelines)
-    print(table(["dataset", "state", "reason"], [[line.dataset, line.state, line.reason] for line in lines]))
+    run = Run(_env_file(args), args.pipelines)
+    lines = run.plan(args.targets)
+    header, rows = ["dataset", "state", "reason"], [[line.dataset, line.state, line.reason] for line in lines]
+    if legend := sizes.legend((line.size for line in lines), run.room()):
+        header, rows = [*header, *sizes.HEADER], [[*row, *sizes.cells(line.size)] for row, line in zip(rows, lines, strict=True)]
+    print(table(header, rows, right=sizes.HEADER))
+    if legend:
+        log.info("%s", legend)
+    sizes.refuse([fault for line in lines for fault in line.faults])
 
 
 def _run(args: argparse.Namespace) -> None:

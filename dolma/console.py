@@ -1,6 +1,6 @@
 """Plain text for a terminal: aligned tables and short numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
@@ -37,15 +37,16 @@ def cell(value: object) -> str:
     return " ".join(str(value).split()) if isinstance(value, str) else str(value)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int = 100) -> str:
-    """Aligned columns, numbers to the right; a cell longer than `width` characters is cut and ends with three dots."""
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int = 100, right: Collection[str] = ()) -> str:
+    """Aligned columns, numbers and the columns `right` to the right; a cell longer than `width` characters is cut and ends with three dots."""
     values = [list(row) for row in rows]
     texts = [[cell(value) for value in row] for row in values]
     texts = [[text if len(text) <= width else text[: width - 3] + "..." for text in row] for row in texts]
-    right = [all(isinstance(row[i], int | float) or row[i] is None for row in values) and bool(values) for i in range(len(header))]
+    number = [all(isinstance(row[i], int | float) or row[i] is None for row in values) and bool(values) for i in range(len(header))]
+    ends = [numeric or name in right for name, numeric in zip(header, number, strict=True)]
     widths = [max([len(name), *(len(row[i]) for row in texts)]) for i, name in enumerate(header)]
 
     def line(row: Sequence[str]) -> str:
-        return "  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, right, strict=True)).rstrip()
+        return "  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, ends, strict=True)).rstrip()
 
     return "\n".join([line(header), "  ".join("-" * w for w in widths), *(line(row) for row in texts)])

@@ -19,7 +19,7 @@ from dolma.core.graph import Graph, Stage, stage_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.core.manifest import File, Input, Manifest
 from dolma.core.recipe import Compiled
-from dolma.engines import cost, records, worker
+from dolma.engines import cost, records, sizes, worker
 from dolma.engines.plan import Plan, Record, load_steps
 from dolma.engines.units import build
 from dolma.io.raw import is_url
@@ -30,11 +30,13 @@ State = Literal["fresh", "stale", "missing", "blocked"]
 
 @dataclass(frozen=True)
 class PlanLine:
-    """What a run would do with one dataset."""
+    """What a run would do with one dataset, what its shuffles and reduces take, and why they cannot fit."""
 
     dataset: str
     state: State
     reason: str
+    size: sizes.Size | None = None
+    faults: tuple[DolmaError, ...] = ()
 
 
 class Run:
@@ -79,13 +81,22 @@ class Run:
         """One line a dataset in the order of a run; nothing is written."""
         lines: list[PlanLine] = []
         moving: set[str] = set()
+        sizing, room = sizes.Sizing(self.graph, self.env, self.root), self.room()
         for name in self.graph.order(self.graph.targets(targets)):
             needs = [need for need in self.graph.needs(name) if need in moving]
-            state, reason, _ = self.state(name) if not needs else ("blocked", f"needs {', '.join(needs)}", None)
-            if state != "fresh":
-                moving.add(name)
-            lines.append(PlanLine(name, state, reason))
+            state, reason, made = self.state(name) if not needs else ("blocked", f"needs {', '.join(needs)}", None)
+            if state == "fresh":
+                lines.append(PlanLine(name, state, reason))
+                continue
+            moving.add(name)
+            size = sizing.of(name, made if isinstance(made, Plan) else None)
+            faults = sizes.faults(name, size, room, self.env, self.root / name) if size else []
+            lines.append(PlanLine(name, state, reason, size, tuple(faults)))
         return lines
+
+    def room(self) -> sizes.Room:
+        """The memory and the disk that a run may take."""
+        return sizes.room(self.env, self.root)
 
     def run(self, targets: Iterable[str], force: bool = False) -> int:
         """Make every stale dataset and stage; the number of those made."""
@@ -104,6 +115,8 @@ class Run:
                 if isinstance(plan, Plan):
                     node = self.graph[name]
                     assert isinstance(node, Compiled)
+                    size = sizes.Sizing(self.graph, self.env, self.root).of(name, plan)
+                    sizes.refuse(sizes.faults(name, size, self.room(), self.env, self.root / name) if size else ())
                     Dataset(plan, node, engine).make(again=state == "fresh")
                 else:
                     self._stage(name, plan, again=state == "fresh")

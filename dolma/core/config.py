@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError
 
 from dolma.core.errors import ConfigError, DolmaError, Errors
 
@@ -29,6 +29,8 @@ class Env(Strict):
     limit: int | None = Field(default=None, ge=1, description="read only this many units of raw input; it selects, so it is in the fingerprint")
     scheduler: Literal["local", "slurm", "ray"] = "local"
     slurm: dict[str, str | int] = Field(default={}, description="options of the Slurm executor (time, partition, ...)")
+    memory: ByteSize | None = Field(default=None, description="memory of one machine that a run may take (`64 GB`); what this one has when absent")
+    disk: ByteSize | None = Field(default=None, description="room below `root` that a run may take (`2 TB`); what is free when absent")
     python: str | None = Field(default=None, description="interpreter for the training stages; this one when absent")
 
 

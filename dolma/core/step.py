@@ -8,7 +8,7 @@ model, and `needs`/`adds` let a recipe be checked column by column before anythi
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NewType, get_type_hints
+from typing import Any, Literal, NamedTuple, NewType, get_type_hints
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, create_model
@@ -20,6 +20,27 @@ Asset = NewType("Asset", str)
 
 Kind = Literal["map", "keep", "group", "reduce", "reader"]
 Names = Iterable[str] | Callable[..., tuple[str, ...]]
+
+
+class Sizes(NamedTuple):
+    """What a group or reduce step makes of its input, each figure at most: the rows that it shuffles or reads, the bytes of one of them (Arrow, not
+    compressed; in a reduce step, of its memory), the bytes of text that they carry besides, and the rows of its result, None where nobody can say."""
+
+    rows: int
+    width: int
+    text: int = 0
+    out: int | None = None
+
+
+class Taken(NamedTuple):
+    """What reaches a group or reduce step at most: rows, bytes (in Arrow) of all their values in long columns, and the documents that they are of."""
+
+    rows: int
+    text: int
+    documents: int
+
+
+Sizer = Callable[[Any, Taken], Sizes]  # called with the resolved parameters
 
 
 @dataclass(frozen=True)
@@ -43,6 +64,7 @@ class Step:
     distributed: str = ""
     files: Callable[..., Any] | None = None
     packages: Callable[[BaseModel], tuple[str, ...]] = lambda _: ()
+    sizes: Sizer | None = field(default=None, compare=False)
     doc: str = field(default="", compare=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -103,13 +125,15 @@ def group_step(
     cap: int = 1_000_000,
     version: int = 1,
     facts: Callable[..., dict[str, Any]] | None = None,
+    sizes: Sizer | None = None,
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a group step: `fn(batch, starts, *, cont, **params)` gets sorted batches that hold whole groups, and the first row of each group.
 
     `key` columns are non-null int64. `order` makes the order total (end it with a unique column). `rows(batch, **params)` may turn input rows into the
     rows that are shuffled (it sees the int64 column `origin` = input shard << 32 | row). Over `cap` rows a group comes in chunks that each begin with the
     group's first row (`cont=True`: that row 0 was counted before); with `splittable=False` that is an error. Returns a batch with the columns `out`, or
-    `(batch, {"dropped.reason": rows})`. A parameter that both `fn` and `rows` have is given to both.
+    `(batch, {"dropped.reason": rows})`. A parameter that both `fn` and `rows` have is given to both. `sizes` says what is shuffled before it is; without
+    it `dolma plan` takes a row for each, with the columns in `needs` where there are `rows`, else with all: `rows` that makes several of one must say so.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
@@ -130,6 +154,7 @@ def group_step(
                 tuple(order),
                 splittable,
                 cap,
+                sizes=sizes,
                 doc=inspect.getdoc(fn) or "",
             )
         )
@@ -145,18 +170,20 @@ def reduce_step(
     facts: Callable[..., dict[str, Any]] | None = None,
     packages: Names = (),
     distributed: Literal["", "components"] = "",
+    sizes: Sizer | None = None,
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a reduce step: `fn(batches, *, folder, **params)` reads all batches of a dataset in order and returns one table with the columns `out`.
 
     `folder` is a directory; files that the step writes there (a model, a tokenizer) belong to the dataset and stand in its manifest.
-    `packages` as for `step`. A step over an edge table whose result is too large for one shard names the `distributed` form that an engine may have of it
-    (`components`: connected components). It yields (number of the shard, table) in place of one table, its parameter `shards` says how many shards of the
-    tagged dataset go into one of these, and it leaves no files.
+    `packages` as for `step`; `sizes` says what memory it takes: without it `dolma plan` counts every value of the columns in `needs`.
+    A step over an edge table whose result is too large for one shard names the `distributed` form that an engine may have of it (`components`: connected
+    components). It yields (number of the shard, table) in place of one table, its parameter `shards` says how many shards of the tagged dataset go into one
+    of these, and it leaves no files.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
         params, doc = _parameters(fn), inspect.getdoc(fn) or ""
-        extra = {"packages": _needs(packages), "distributed": distributed, "doc": doc}
+        extra = {"packages": _needs(packages), "distributed": distributed, "sizes": sizes, "doc": doc}
         return _add(Step(fn.__name__, "reduce", fn, params, version, _needs(needs), _fixed(out), _assets(fn), facts, **extra))
 
     return register

@@ -5,15 +5,21 @@ Single linkage: a chain joins unlike ends, so what is in one cluster need not be
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from dolma.core.step import reduce_step
+from dolma.core.step import Sizes, Taken, reduce_step
 
 TAG = {"origin": pa.int64(), "key": pa.int64(), "cluster": pa.int64(), "cluster_size": pa.int32()}
 
 
-@reduce_step(needs=("origin_a", "key_a", "origin_b", "key_b"), out=TAG, version=2, distributed="components")
+def _sizes(params: Any, taken: Taken) -> Sizes:
+    most = min(2 * taken.rows, taken.documents)  # documents that have an edge
+    return Sizes(most, 96, out=most)
+
+
+@reduce_step(needs=("origin_a", "key_a", "origin_b", "key_b"), out=TAG, version=2, distributed="components", sizes=_sizes)
 def cluster_edges(batches: Iterator[pa.RecordBatch], *, folder: Path, shards: int = 64) -> Iterator[tuple[int, pa.Table]]:
     """For each document in a cluster of two or more: the smallest key of the cluster, and how many documents it has.
 

@@ -1,11 +1,13 @@
 """Exact duplicates by a 128-bit hash of a column: a tag, never a drop."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dolma.core.errors import ConfigError
-from dolma.core.step import group_step
+from dolma.core.step import Sizes, Taken, group_step
 
 TAG = {"origin": pa.int64(), "key": pa.int64(), "exact_of": pa.int64()}
 LAST = np.iinfo(np.int64).max  # what NULL counts as in a column of preference
@@ -56,8 +58,12 @@ def _needs(params: object) -> tuple[str, ...]:
     return ("key", *dict.fromkeys(name for name in named if name))
 
 
+def _sizes(params: Any, taken: Taken) -> Sizes:
+    return Sizes(taken.rows, 40, out=taken.rows)  # two halves of a hash, prefer, key, origin
+
+
 # 2: NULL is no value that documents may share
-@group_step(key=("high", "low"), order=("prefer", "key", "origin"), needs=_needs, rows=_rows, out=TAG, splittable=True, version=2)
+@group_step(key=("high", "low"), order=("prefer", "key", "origin"), needs=_needs, rows=_rows, out=TAG, splittable=True, version=2, sizes=_sizes)
 def mark_exact(
     batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, by: str = "text", within: str | None = None, prefer: str | None = None
 ) -> pa.RecordBatch:

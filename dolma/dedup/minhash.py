@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import TABLES
-from dolma.core.step import group_step
+from dolma.core.step import Sizes, Taken, group_step
 
 Preset = Literal["olmo3", "fineweb", "olmo3_strict"]
 PRESETS = {"olmo3": (26, 11), "fineweb": (14, 8), "olmo3_strict": (200, 31)}
@@ -115,7 +115,12 @@ def _needs(params: Any) -> tuple[str, ...]:
     return ("key", params.tokens or "text", *((params.within,) if params.within else ()))
 
 
-@group_step(key=("band_key",), order=("key", "origin"), needs=_needs, rows=band_rows, out=TABLES["edge"], splittable=True, version=2)
+def _sizes(params: Any, taken: Taken) -> Sizes:
+    count, _ = signature_shape("mark_minhash", params.preset, params.bands, params.rows)
+    return Sizes(taken.rows * count, 24, out=taken.rows * count)  # band key, key, origin
+
+
+@group_step(key=("band_key",), order=("key", "origin"), needs=_needs, rows=band_rows, out=TABLES["edge"], sizes=_sizes, splittable=True, version=2)
 def mark_minhash(
     batch: pa.RecordBatch,
     starts: np.ndarray,

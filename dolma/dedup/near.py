@@ -1,10 +1,12 @@
 """Which document of a cluster of near duplicates is kept, how alike each other one is to it, and in which band the two met."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
 from dolma.core.errors import ConfigError
-from dolma.core.step import group_step
+from dolma.core.step import Sizes, Taken, group_step
 from dolma.dedup.exact import preference
 from dolma.dedup.verify import parts
 
@@ -29,7 +31,11 @@ def _needs(params: object) -> tuple[str, ...]:
     return ("cluster", "cluster_size", "key", "text", *([prefer] if prefer else []))
 
 
-@group_step(key=("cluster",), order=("prefer", "key", "origin"), needs=_needs, rows=_rows, out=TAG, splittable=True, cap=20_000)
+def _sizes(params: Any, taken: Taken) -> Sizes:
+    return Sizes(taken.rows, 44, taken.text, out=taken.rows)  # cluster and its size, key, origin, prefer, place of the text
+
+
+@group_step(key=("cluster",), order=("prefer", "key", "origin"), needs=_needs, rows=_rows, out=TAG, splittable=True, cap=20_000, sizes=_sizes)
 def mark_near(
     batch: pa.RecordBatch,
     starts: np.ndarray,

@@ -3,13 +3,15 @@
 As the published pool does for clusters of under 500 documents: all pairs, by shingles of 3 words (spec/01 s.4). Larger ones take a stricter banding.
 """
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import TABLES
-from dolma.core.step import group_step
+from dolma.core.step import Sizes, Taken, group_step
 
 MOST = 499  # documents of one group: all its pairs are compared
 PART_BYTES = 16 << 20  # whole groups are compared in parts of about this much text, which bounds their shingles
@@ -42,7 +44,11 @@ def parts(texts: pa.Array, starts: np.ndarray) -> list[tuple[int, int]]:
     return found
 
 
-@group_step(key=("cluster",), order=("key", "origin"), needs=("cluster", "key", "text"), rows=_rows, out=TABLES["edge"], cap=MOST + 1)
+def _sizes(params: Any, taken: Taken) -> Sizes:
+    return Sizes(taken.rows, 32, taken.text, out=taken.rows)  # cluster, key, origin, place of the text
+
+
+@group_step(key=("cluster",), order=("key", "origin"), needs=("cluster", "key", "text"), rows=_rows, out=TABLES["edge"], cap=MOST + 1, sizes=_sizes)
 def verify_pairs(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, shingle: int = 3, threshold: float = 0.8) -> pa.RecordBatch:
     """Edges between the texts of a group whose true Jaccard similarity is at least `threshold`, as few as connect what all such pairs connect.
 

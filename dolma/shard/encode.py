@@ -10,14 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dolma.core.schema import append, without
-from dolma.core.step import Asset, reduce_step, step
+from dolma.core.step import Asset, Sizes, Taken, reduce_step, step
 from dolma.text import tokenizer as tokenizers
 
 TOKENS = pa.large_list(pa.uint32())
 MASK = pa.large_list(pa.uint8())
 
 
-@reduce_step(needs=("text",), out={"name": pa.string(), "value": pa.float64()}, packages=("tokenizers",))
+def _sizes(params: Any, taken: Taken) -> Sizes:
+    return Sizes(taken.rows, 0, 3 * min(taken.text, params.max_bytes), out=2)  # the texts as Python's strings, and the words of the trainer
+
+
+@reduce_step(needs=("text",), out={"name": pa.string(), "value": pa.float64()}, packages=("tokenizers",), sizes=_sizes)
 def train_tokenizer(batches: Iterator[pa.RecordBatch], *, folder: Path, vocab_size: int, max_bytes: int) -> pa.Table:
     """A byte-level BPE tokenizer trained on the first `max_bytes` of text, as `tokenizer.json`; rows say its size and how well it compresses.
 
