@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dolma.core.schema import ERROR, TABLES, append, without
-from dolma.core.step import group_step, step
+from dolma.core.step import Sizes, Taken, group_step, step
 
 TAG = {**TABLES["tag"], "same_id": pa.string()}
 
@@ -14,7 +14,11 @@ def _rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.select(["key", "origin", "id", "file", "offset"])
 
 
-@group_step(key=("key",), order=("file", "offset", "origin"), needs=("id", "key", "file", "offset"), rows=_rows, out=TAG, splittable=True)
+def _sizes(params: object, taken: Taken) -> Sizes:
+    return Sizes(taken.rows, 120, out=taken.rows)  # key, origin, offset; id and file of up to some 90 bytes
+
+
+@group_step(key=("key",), order=("file", "offset", "origin"), needs=("id", "key", "file", "offset"), rows=_rows, out=TAG, splittable=True, sizes=_sizes)
 def mark_same_id(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) -> pa.RecordBatch:
     """For each document but the first of a key (by file and offset): `same_id`, the first's id and place as `ID at FILE:OFFSET`.
 

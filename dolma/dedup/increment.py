@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from dolma.core import manifest
 from dolma.core.errors import DataError
-from dolma.core.step import Asset, group_step
+from dolma.core.step import Asset, Sizes, Taken, group_step
 from dolma.dedup.minhash import Preset, band_rows, signature_shape
 
 TEXT, ID = -1, -2  # in place of a band's number: the row of the whole text, and that of the id
@@ -54,7 +54,12 @@ def _signature(*, shingle: int, preset: Preset | None, bands: int | None, rows: 
     return {"bands": {"shingle": shingle, "bands": count, "rows": height, "seed": seed}}
 
 
-@group_step(key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_entries, out=BANDS, splittable=True, facts=_signature)
+def _sizes(params: Any, taken: Taken) -> Sizes:
+    rows = taken.rows * (signature_shape("index_bands", params.preset, params.bands, params.rows)[0] + 2)
+    return Sizes(rows, 36, out=rows)  # band key, band, delivery, key, origin
+
+
+@group_step(key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_entries, out=BANDS, splittable=True, facts=_signature, sizes=_sizes)
 def index_bands(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, every: bool = False) -> pa.RecordBatch:
     """The index of a corpus: for each band, text and id the first document that has it, sorted by hash within a shard.
 

@@ -3,13 +3,15 @@
 The third stage of Olmo 3's deduplication, by a suffix array there: strings seen twice, one copy kept, blocks that are mostly repeats marked whole.
 """
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import TABLES
-from dolma.core.step import group_step
+from dolma.core.step import Sizes, Taken, group_step
 
 ROW_CAP = 4_000_000  # rows of a group; `most_bytes` is reached first where texts have 500 bytes on average
 
@@ -32,7 +34,11 @@ def _rows(batch: pa.RecordBatch, *, least: int = 500, merge_share: float | None 
     return pa.RecordBatch.from_pydict(columns)
 
 
-@group_step(key=("group",), order=("key", "origin"), needs=("key", "text"), rows=_rows, out=TABLES["span"], cap=ROW_CAP)
+def _sizes(params: Any, taken: Taken) -> Sizes:
+    return Sizes(taken.rows, 32, taken.text)  # group, key, origin, place of the text
+
+
+@group_step(key=("group",), order=("key", "origin"), needs=("key", "text"), rows=_rows, out=TABLES["span"], cap=ROW_CAP, sizes=_sizes)
 def mark_substrings(
     batch: pa.RecordBatch,
     starts: np.ndarray,

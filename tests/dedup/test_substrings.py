@@ -4,7 +4,6 @@ import gzip
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,6 @@ def documents(texts: Sequence[str | None], keys: list[int] | None = None) -> pa.
     return listed(list(texts), keys)
 
 
-def rows(batch: pa.RecordBatch, *, most_bytes: int = 0, **params: Any) -> pa.RecordBatch:
-    assert mark_substrings.rows is not None
-    return mark_substrings.rows(batch, **params)
-
-
-STEP = replace(mark_substrings, rows=rows)  # as an engine does: `rows` gets those of the parameters that it has
 Spans = dict[int, list[tuple[int, int]]]
 WORDS = st.lists(st.sampled_from(["the market", " early in the morning", " 中文没有空格中文", " every day", "\n", "😀😀😀😀😀😀"]), max_size=12).map("".join)
 
@@ -38,7 +31,7 @@ WORDS = st.lists(st.sampled_from(["the market", " early in the morning", " 中�
 def spans(batch: pa.RecordBatch, **params: Any) -> Spans:
     """The spans of each key."""
     out: Spans = {}
-    for row in marks(STEP, batch, **params):
+    for row in marks(mark_substrings, batch, **params):
         assert row["start"] < row["end"]
         out.setdefault(row["key"], []).append((row["start"], row["end"]))
     return out
@@ -97,7 +90,7 @@ def test_the_same_spans_whichever_order_the_rows_come_in_and_however_they_are_cu
 @given(st.lists(WORDS, max_size=12), st.integers(2, 4))
 def test_a_group_is_marked_as_if_it_were_alone(texts: list[str], groups: int) -> None:
     batch = documents(texts, random.Random(len(texts)).sample(range(1 << 40), len(texts)))
-    made = rows(batch, least=16, groups=groups)
+    made = mark_substrings.rows(batch, least=16, groups=groups)
     expected: Spans = {}
     for group in range(groups):
         mine = {key for key, of in zip(made["key"].to_pylist(), made["group"].to_pylist(), strict=True) if of == group}
@@ -106,17 +99,17 @@ def test_a_group_is_marked_as_if_it_were_alone(texts: list[str], groups: int) ->
 
 
 def test_groups_share_the_documents_by_their_keys() -> None:
-    made = rows(documents(["a" * 20] * 1000), least=20, groups=4)
+    made = mark_substrings.rows(documents(["a" * 20] * 1000), least=20, groups=4)
     counts = [made["group"].to_pylist().count(group) for group in range(4)]
     assert sum(counts) == 1000 and min(counts) > 200
-    assert rows(documents(["a" * 20] * 50), least=20)["group"].to_pylist() == [0] * 50
+    assert mark_substrings.rows(documents(["a" * 20] * 50), least=20)["group"].to_pylist() == [0] * 50
 
 
 def test_spans_count_code_points_and_of_equal_keys_the_first_origin_stays() -> None:
     text = "Grüße aus 東京 und 😀 noch mehr"
     batch = documents([f"é{text}", text, f"中{text}中", "short", ""], keys=[7, 7, 9, 1, 2])
     size = len(text)
-    assert marks(STEP, batch, least=20) == [{"origin": 1, "key": 7, "start": 0, "end": size}, {"origin": 2, "key": 9, "start": 1, "end": size + 1}]
+    assert marks(mark_substrings, batch, least=20) == [{"origin": 1, "key": 7, "start": 0, "end": size}, {"origin": 2, "key": 9, "start": 1, "end": size + 1}]
     none = mark_substrings.fn(batch.slice(0, 1), np.zeros(1, np.int64), cont=False)
     assert none.num_rows == 0 and none.schema == pa.schema(list(TABLES["span"].items()))
 
