@@ -13,7 +13,7 @@ from dolma.core import manifest
 from dolma.runner import Run
 from tests.flow.mini import ENDS, PIPELINES, write_env
 
-NAMES = ("exact", "edges", "components", "verified", "strict", "clusters", "near", "pairs", "unique")
+NAMES = ("ids", "exact", "edges", "components", "verified", "strict", "clusters", "near", "pairs", "unique")
 READ = {"jsonl": {"files": "*.jsonl.gz", "columns": {"id": "string", "date": "string", "text": "large_string"}, "required": ["id", "text"]}}
 COLUMNS = ["id", "key", "source", "url", "date", "text", "file", "offset", "lang", "lang_score"]
 NEWEST = "2024-12-31T00:00:00Z"
@@ -97,3 +97,30 @@ def test_of_each_text_one_copy_is_kept_and_it_is_the_newest(reference: Path) -> 
     kept = {row["kept"] for row in manifest.read(reference / "pool/pairs").to_pylist()}
     keys = {row["key"] for row in manifest.read(reference / "pool/unique").to_pylist()}
     assert kept <= keys and all(0.8 <= row["jaccard"] <= 1 for row in manifest.read(reference / "pool/pairs").to_pylist())
+
+
+def giant() -> list[list[dict[str, str | None]]]:
+    """620 texts that each have one word of their own in 200: a component that is too large to compare all pairs; 20 unlike texts; 50 equal ones."""
+    rng = random.Random(3)
+    words = [f"w{rng.randrange(5000)}" for _ in range(200)]
+    rows: list[dict[str, str | None]] = []
+    for n in range(620):
+        cut = rng.randrange(len(words))
+        rows.append({"id": f"g{n}", "date": f"2024-{rng.randrange(1, 12):02d}-01T00:00:00Z", "text": " ".join([*words[:cut], f"new{n}", *words[cut:]])})
+    rows[400]["date"] = NEWEST
+    rows += [{"id": f"o{n}", "date": None, "text": " ".join(f"w{rng.randrange(5000)}" for _ in range(100))} for n in range(20)]
+    rows += [{"id": f"e{n}", "date": None, "text": "exact copy of one page with some more words than five"} for n in range(50)]
+    rng.shuffle(rows)
+    return [rows[:300], rows[300:500], rows[500:]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{"tasks": 3}, pytest.param({"engine": "spark", "workers": 2}, marks=pytest.mark.spark)])
+def test_a_component_of_more_than_five_hundred_goes_through_stricter_bands(tmp_path: Path, settings: dict[str, object], request) -> None:
+    if "engine" in settings:
+        request.getfixturevalue("spark")
+    root, other = run(tmp_path / "one", giant(), tasks=1), run(tmp_path / "other", giant()[::-1], **settings)
+    assert manifest.load(root / "pool/verified").rows == 0 and manifest.load(root / "pool/strict").rows > 10_000
+    assert pairs(root) == pairs(other) and survivors(root) == survivors(other)
+    left = survivors(root)
+    assert left.pop("g400") == 620 and sorted(name[0] for name in left) == ["e", *"o" * 20] and set(left.values()) == {1}

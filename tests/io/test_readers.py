@@ -219,7 +219,8 @@ def test_documents_that_are_published_come_back_with_their_measures(tmp_path):
 
 
 def test_every_recipe_of_the_readme_is_run_here():
-    assert sorted(RECIPES) == ["source/arxiv/extract", "source/code/packages", "source/hub/extract", "source/tagged/extract", "source/wiki/dump"]
+    sources = [name for name in RECIPES if name.startswith("source/")]  # those of a later delivery: tests/flow/test_increment.py
+    assert sorted(sources) == ["source/arxiv/extract", "source/code/packages", "source/hub/extract", "source/tagged/extract", "source/wiki/dump"]
 
 
 @pytest.mark.kit
