@@ -27,7 +27,7 @@ def _shape_keep(params: Any, schema: pa.Schema) -> pa.Schema:
     return schema
 
 
-@step(kind="keep", shape=_shape_keep)
+@step(kind="keep", shape=_shape_keep, uses=lambda params, schema: columns(params.where, schema))
 def keep(batch: pa.RecordBatch, *, where: str, reason: str) -> pa.Array:
     """The rows that stay: a boolean mask, false where `where` is false or NULL.
 
@@ -49,7 +49,7 @@ def _shape_select(params: Any, schema: pa.Schema) -> pa.Schema:
     return pa.schema([schema.field(name) for name in params.columns])
 
 
-@step(shape=_shape_select)
+@step(shape=_shape_select, uses=lambda params, _: params.columns)
 def select(batch: pa.RecordBatch, *, columns: list[str]) -> pa.RecordBatch:
     """The batch with just these columns, in this order."""
     return batch.select(columns)
@@ -71,7 +71,7 @@ def _shape_set(params: Any, schema: pa.Schema) -> pa.Schema:
     return pa.schema(list(fields.items()))
 
 
-@step(shape=_shape_set)
+@step(shape=_shape_set, uses=lambda params, schema: [name for one in params.columns.values() for name in columns(one, schema)])
 def set(batch: pa.RecordBatch, *, columns: dict[str, str]) -> pa.RecordBatch:
     """The batch with columns added or replaced by DuckDB expressions over the row, all evaluated on the columns as they were before."""
     made = evaluate(batch, columns, "set")

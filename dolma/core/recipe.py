@@ -31,6 +31,9 @@ STREAMS = pa.schema(
 )
 
 
+LONG = (pa.large_string(), pa.large_binary(), pa.large_list(pa.uint32()))
+
+
 class Recipe(Strict):
     """The YAML of one dataset."""
 
@@ -99,6 +102,23 @@ class Compiled:
         """Datasets that must exist before this one can be made: inputs, tags, assets."""
         assets = [value for bound in self.bound for value in bound.assets.values()]
         return tuple(dict.fromkeys([*self.recipe.inputs, *self.recipe.tags, *assets]))
+
+    @cached_property
+    def unread(self) -> frozenset[str]:
+        """Long columns of the input that no step needs or uses and that do not reach the result: a pass that compares ids need not read the texts."""
+        if self.reader or (self.final is not None and self.final.step.kind == "group" and self.final.step.rows is None):
+            return frozenset()
+        wanted = set(self.final.step.needs(self.final.params) if self.final else self.schema.names)
+        schema = self.source
+        for bound in self.steps:
+            wanted.update(bound.step.needs(bound.params), bound.step.uses(bound.params, schema))
+            schema = bound.step.adds(bound.params, schema)
+        return frozenset(f.name for f in self.source if f.name not in wanted and f.type in LONG)
+
+    @cached_property
+    def taken(self) -> pa.Schema:
+        """The columns that are read, and those that tags add."""
+        return pa.schema([f for f in self.source if f.name not in self.unread])
 
     @cached_property
     def packages(self) -> dict[str, str | None]:

@@ -62,6 +62,7 @@ class Step:
     splittable: bool = False
     cap: int = 1_000_000
     distributed: str = ""
+    uses: Callable[[BaseModel, pa.Schema], Iterable[str]] = lambda *_: ()
     files: Callable[..., Any] | None = None
     packages: Callable[[BaseModel], tuple[str, ...]] = lambda _: ()
     sizes: Sizer | None = field(default=None, compare=False)
@@ -84,6 +85,7 @@ def step(
     kind: Kind = "map",
     shape: Callable[[Any, pa.Schema], pa.Schema] | None = None,
     packages: Names = (),
+    uses: Callable[[Any, pa.Schema], Iterable[str]] = lambda *_: (),
 ) -> Callable[[Callable[..., Any]], Step]:
     """Register a map step. It returns the batch with the same rows in the same order, `adds` added (or edited) and `removes` gone.
 
@@ -98,6 +100,8 @@ def step(
         kind: `keep` for a step that returns a boolean mask instead of a batch; only `keep` drops documents.
         shape: in place of `adds` and `removes`: the schema afterwards from the parameters and the schema before; raises ConfigError.
         packages: distributions whose version changes the results, by their names on PyPI: the installed versions enter the fingerprint.
+        uses: columns of the schema that it looks at beside `needs`. A long column (text, tokens, content) that no step of a recipe needs or uses, and that is
+            not in its result, is not read.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
@@ -108,8 +112,8 @@ def step(
             fields = {} if gone == ("*",) else {f.name: f.type for f in schema if f.name not in gone}
             return pa.schema([pa.field(name, kind) for name, kind in {**fields, **columns}.items()])
 
-        params, doc = _parameters(fn), inspect.getdoc(fn) or ""
-        return _add(Step(fn.__name__, kind, fn, params, version, _needs(needs), shape or added, _assets(fn), facts, packages=_needs(packages), doc=doc))
+        extra = {"packages": _needs(packages), "uses": uses, "doc": inspect.getdoc(fn) or ""}
+        return _add(Step(fn.__name__, kind, fn, _parameters(fn), version, _needs(needs), shape or added, _assets(fn), facts, **extra))
 
     return register
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -282,15 +283,15 @@ def read_unit(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger, work: 
             continue
         start = 0
         tags = shuffle.aligned(plan, compiled, shard) if compiled.recipe.tags else None
-        for batch in tables.read(Path(shard.path), shard.file):
+        for batch in tables.read(Path(shard.path), shard.file, without=compiled.unread):
             if tags is not None:
                 batch = tags(batch, start)
             if "origin" in compiled.source.names and "origin" not in batch.schema.names:
                 first = (shard.index << 32) | start
-                batch = append(batch, {"origin": pa.array(range(first, first + batch.num_rows), pa.int64())})
+                batch = append(batch, {"origin": pa.array(np.arange(first, first + batch.num_rows))})
             start += batch.num_rows
             ledger.moved("read:input", batch.num_rows, batch.num_rows)
-            yield _typed(batch, compiled.source, shard.dataset)
+            yield _typed(batch, compiled.taken, shard.dataset)
 
 
 def _raw_rows(reader: Bound, shard: Shard | None, root: Path, work: Path | None) -> Iterator[pa.RecordBatch]:

@@ -4,7 +4,7 @@ Batch borders leak into a file unless it is re-chunked: the writer cuts exact ro
 stand here under one name, `WRITER`, which enters every fingerprint.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,8 +74,8 @@ def count_tokens(batch: pa.RecordBatch) -> int:
     return 0
 
 
-def read(path: Path, file: File, *, columns: list[str] | None = None, size: int = GROUP_ROWS) -> Iterator[pa.RecordBatch]:
-    """The batches of a shard, after its bytes were checked against the manifest.
+def read(path: Path, file: File, *, columns: list[str] | None = None, without: Collection[str] = (), size: int = GROUP_ROWS) -> Iterator[pa.RecordBatch]:
+    """The batches of a shard, after its bytes were checked against the manifest; of its columns those named in `columns`, or all but those in `without`.
 
     Raises:
         DataError: the file is missing, or its bytes or rows are not those of the manifest.
@@ -90,7 +90,9 @@ def read(path: Path, file: File, *, columns: list[str] | None = None, size: int 
             mend="delete the dataset's manifest.json and run again: only the damaged shard is recomputed",
         )
     rows = 0
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=size, columns=columns):
+    opened = pq.ParquetFile(path)
+    columns = [name for name in opened.schema_arrow.names if name not in without] if without else columns
+    for batch in opened.iter_batches(batch_size=size, columns=columns):
         rows += batch.num_rows
         yield batch
     if rows != file.rows:

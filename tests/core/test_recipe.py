@@ -108,3 +108,25 @@ def test_files_lie_below_the_raw_folder(files: object) -> None:
     with pytest.raises(ConfigError, match="globs below the env's raw folder") as error:
         compiled({"read": {"jsonl": {"files": files, "columns": {"id": "string"}}}, "table": "rows", "steps": []})
     assert error.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "unread"),
+    [
+        ([{"mark_same_id": {}}], {"text"}),
+        ([{"keep": {"where": "source = 'web'", "reason": "x"}}, {"mark_same_id": {}}], {"text"}),
+        ([{"keep": {"where": "length(text) > 3", "reason": "x"}}, {"mark_same_id": {}}], set()),
+        ([{"set": {"columns": {"n": "length(text)"}}}, {"mark_same_id": {}}], set()),
+        ([{"keep": {"where": "len(columns('te.*')) > 0", "reason": "x"}}, {"mark_same_id": {}}], set()),
+        ([{"mark_exact": {}}], set()),
+        ([{"mark_exact": {"by": "source"}}], {"text"}),
+        ([{"select": {"columns": ["id", "key"]}}], {"text"}),
+        ([{"select": {"columns": ["id", "text"]}}], set()),
+        ([], set()),
+    ],
+)
+def test_long_columns_that_nothing_looks_at_are_not_read(steps: list, unread: set[str]) -> None:
+    schema = pa.schema([*DOCUMENT, ("file", pa.string()), ("offset", pa.int64())])
+    grouped = bool(steps) and next(iter(steps[-1])).startswith("mark")
+    made = compiled({"input": "a", "table": "tag" if grouped else "rows", "steps": steps}, schema)
+    assert made.unread == unread and set(made.source.names) - set(made.taken.names) == unread
