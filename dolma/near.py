@@ -8,7 +8,7 @@ index of these signatures. A dataset too large for either is looked up in its ba
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,8 @@ COUNT, SEED = 128, 1  # hashes of a signature: the standard error of an estimate
 MARGIN = 3.0  # standard errors that an estimate may lie below the threshold: .1 % of what lies on it are missed
 MOST_ROWS = 2_000_000  # documents of a signature index, 1 GB
 MOST_LSH = 200_000  # documents of an LSH index: 2 GB of memory
-MOST_CANDIDATES = 200  # texts that are read for a lookup, the best by estimate
+MOST_CANDIDATES = 200  # texts that are read for a lookup, the best by estimate; more where more are asked for
+HELD = 200_000  # places of candidates that are looked up together: those of 1,000 texts
 SHOWN = ("id", "key", "source", "url", "file", "offset", "text")
 
 
@@ -46,15 +47,22 @@ class Found:
 
 
 def read(path: Path) -> str:
-    """The text of a file; bytes that are not UTF-8 separate words.
+    """The text of a file in UTF-8, whatever the locale.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or it may not be read.
+        DataError: it is not UTF-8.
     """
     try:
-        return path.read_text(errors="replace")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ConfigError("--file", "no such file", got=path, expected="a text file", mend="mend the path") from error
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        got = f"byte 0x{error.object[error.start]:02x} at {error.start:,}"
+        raise DataError(f"--file {path}", "is not UTF-8", got=got, expected="UTF-8", mend=f"convert it: iconv -f ENCODING -t UTF-8 {path}") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"--file {path}", "no such file", got=error.strerror, expected="a text file", mend="mend the path") from error
+    except OSError as error:
+        mend = f"chmod +r {path}, or give a copy" if isinstance(error, PermissionError) else "mend the path"
+        raise ConfigError(f"--file {path}", "cannot be read", got=error.strerror, expected="a text file", mend=mend) from error
 
 
 def line(one: Found) -> list[Any]:
@@ -142,17 +150,26 @@ def signature(text: str, shingle: int) -> np.ndarray:
 
     hashes, counts = signatures(pa.array([text], pa.large_string()), shingle=shingle, count=COUNT, seed=SEED)
     if not counts[0]:
-        raise ConfigError("near", "the text has no word", got=repr(text[:40]), expected="words", mend="give a text with letters or digits")
+        raise _wordless(text)
     return hashes[0]
+
+
+def _wordless(text: str) -> ConfigError:
+    return ConfigError("near", "the text has no word", got=repr(text[:40]), expected="words", mend="give a text with letters or digits")
 
 
 def signatures_of(root: Path, dataset: str, shingle: int = SHINGLE) -> Signatures:
     """The signatures of a dataset's documents: those of an earlier call while the dataset is the same, else made and kept below `root`/.near.
 
+    Another word rule, or another version of `mark_minhash`, whose kernel this is, makes them anew.
+
     Raises:
         ConfigError: it holds no documents, or more than MOST_ROWS.
         DataError: it does not exist.
     """
+    from dolma.dedup.minhash import mark_minhash
+    from dolma.kernels.words import WORD_RULE
+
     found = _documents_of(root, dataset)
     if found.rows > MOST_ROWS:
         raise ConfigError(
@@ -163,9 +180,10 @@ def signatures_of(root: Path, dataset: str, shingle: int = SHINGLE) -> Signature
             mend="make a dataset of its band index with the step index_bands, and name it: --bands pool/bands",
         )
     folder = root / FOLDER / dataset.replace("/", "_")
-    path = folder / f"{found.fingerprint[:32]}-{shingle}-{COUNT}"
+    state = f"{found.fingerprint[:32]}-{WORD_RULE}-{mark_minhash.version}-"
+    path = folder / f"{state}{shingle}-{COUNT}"
     if not path.is_dir():
-        _write(root, found, shingle, folder, path)
+        _write(root, found, shingle, path, state)
     try:
         places, hashes = np.load(path / "places.npy", allow_pickle=False), np.load(path / "hashes.npy", mmap_mode="r", allow_pickle=False)
         if hashes.shape != (len(places), COUNT) or hashes.dtype != np.uint32 or places.dtype != np.int64:
@@ -183,7 +201,7 @@ def _documents_of(root: Path, dataset: str) -> Manifest:
     return found
 
 
-def _write(root: Path, found: Manifest, shingle: int, folder: Path, path: Path) -> None:
+def _write(root: Path, found: Manifest, shingle: int, path: Path, state: str) -> None:
     from dolma.kernels.minhash import signatures
 
     log.info("%s", f"indexing {found.rows:,} documents of {found.dataset}")
@@ -197,10 +215,10 @@ def _write(root: Path, found: Manifest, shingle: int, folder: Path, path: Path) 
             hashes.append(made[some])
             start += batch.num_rows
     with disk_errors(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in [one for one in folder.iterdir() if not one.name.startswith(found.fingerprint[:32])]:
-            shutil.rmtree(old, ignore_errors=True)  # of the dataset as it was before; another call may be at it
-        work = folder / f"{found.fingerprint[:32]}.{os.getpid()}.tmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for old in [one for one in path.parent.iterdir() if not one.name.startswith(state)]:
+            shutil.rmtree(old, ignore_errors=True)  # of the dataset, or of the kernel, as it was before; another call may be at it
+        work = path.parent / f"{state}{os.getpid()}.tmp"
         work.mkdir()
         np.save(work / "places.npy", np.concatenate(places), allow_pickle=False)
         np.save(work / "hashes.npy", np.concatenate(hashes), allow_pickle=False)
@@ -267,39 +285,80 @@ def bands_of(root: Path, dataset: str, bands: str) -> Bands:
 def near(root: Path, dataset: str, texts: Iterable[str], index: Signatures | Bands, *, threshold: float, top: int, lsh: bool = False) -> list[list[Found]]:
     """For each text the documents of `dataset` with a Jaccard similarity of at least `threshold`, best first, equal ones by id, at most `top`.
 
+    Nothing is near a text without a word: a warning names it.
+
     Args:
         index: of the same dataset.
         lsh: look candidates up in a datasketch LSH index instead of comparing every signature; misses some near the threshold.
+    Raises:
+        ConfigError: a threshold that is none; no text has a word.
     """
     if not 0 < threshold <= 1:
         raise ConfigError("--threshold", "a Jaccard similarity", got=threshold, expected="above 0, at most 1", mend="give e.g. 0.5")
-    look = _look(index, threshold, lsh)
-    return [_best(root, dataset, text, look(text), index.shingle, threshold)[:top] for text in texts]
+    given = list(texts)
+    some, most = _with_words(given), max(MOST_CANDIDATES, top)
+    look = _look(index, threshold, lsh, most)
+    out: list[list[Found]] = [[] for _ in given]
+    block = max(1, HELD // most)
+    for start in range(0, len(some), block):
+        numbers = some[start : start + block]
+        together = [given[number] for number in numbers]
+        best = _best(root, dataset, together, [look(text) for text in together], index.shingle, threshold, top)
+        for number, found in zip(numbers, best, strict=True):
+            out[number] = found
+    return out
 
 
-def _look(index: Signatures | Bands, threshold: float, lsh: bool) -> Callable[[str], np.ndarray]:
+def _with_words(texts: Sequence[str]) -> list[int]:
+    """Which texts have a word; says which have none."""
+    from dolma.kernels.words import buffers, count_words
+
+    counts = count_words(*buffers(pa.array(texts, pa.large_string())))
+    without = np.flatnonzero(counts == 0).tolist()
+    if without and len(without) == len(texts):
+        raise _wordless(texts[0])
+    if without:
+        names = ", ".join(str(number + 1) for number in without[:20]) + (f" and {len(without) - 20:,} more" if len(without) > 20 else "")
+        log.warning("%s", f"no word in text {names} of {len(texts):,}: nothing is looked up there; the first is {texts[without[0]][:40]!r}")
+    return np.flatnonzero(counts).tolist()
+
+
+def _look(index: Signatures | Bands, threshold: float, lsh: bool, most: int) -> Callable[[str], np.ndarray]:
     if not lsh or isinstance(index, Bands):  # which is one already
-        return lambda text: index.scan(text, threshold)
+        return lambda text: index.scan(text, threshold, most)
     made = index.lsh(threshold)
-    return lambda text: index.query(made, text)
+    return lambda text: index.query(made, text, most)
 
 
-def _best(root: Path, dataset: str, text: str, places: np.ndarray, shingle: int, threshold: float) -> list[Found]:
+def _best(root: Path, dataset: str, texts: list[str], places: list[np.ndarray], shingle: int, threshold: float, top: int) -> list[list[Found]]:
+    """The best of the candidates at `places[i]` for each text i; a row group is read once for all texts, and one is held at a time."""
     from dolma.kernels.jaccard import jaccards
 
-    rows = _rows(root, dataset, places)
-    texts = pa.array([text, *(row["text"] for row in rows)], pa.large_string())
-    true = jaccards(texts, np.zeros(len(rows), np.int64), np.arange(1, len(rows) + 1), shingle=shingle)
-    found = [Found(float(value), row) for value, row in zip(true, rows, strict=True) if value >= threshold]
-    return sorted(found, key=lambda one: (-one.jaccard, one.document["id"]))
+    out: list[list[Found]] = [[] for _ in texts]
+    of, flat = np.repeat(np.arange(len(texts)), [len(one) for one in places]), np.concatenate(places)
+    order = np.argsort(flat, kind="stable")
+    of, flat = of[order], flat[order]
+    for here, rows in _rows(root, dataset, np.unique(flat)):
+        pairs = slice(*np.searchsorted(flat, [here[0], here[-1] + 1]))
+        asked, left = np.unique(of[pairs], return_inverse=True)
+        right = np.searchsorted(here, flat[pairs])
+        content = pa.concat_arrays([pa.array([texts[number] for number in asked], pa.large_string()), *rows["text"].cast(pa.large_string()).chunks])
+        true = jaccards(content, left, len(asked) + right, shingle=shingle)
+        close = np.flatnonzero(true >= threshold)
+        kept, document = np.unique(right[close], return_inverse=True)
+        documents = rows.take(pa.array(kept)).to_pylist()
+        for pair, row in zip(close.tolist(), document.tolist(), strict=True):
+            out[asked[left[pair]]].append(Found(float(true[pair]), documents[row]))
+        for number in set(asked[left[close]].tolist()):  # stable: of equal ones with one id the first place stays first
+            out[number] = sorted(out[number], key=lambda one: (-one.jaccard, one.document["id"]))[:top]
+    return out
 
 
-def _rows(root: Path, dataset: str, places: np.ndarray) -> list[dict[str, Any]]:
-    """Rows of a dataset by their places; reads the row groups that hold one."""
+def _rows(root: Path, dataset: str, places: np.ndarray) -> Iterator[tuple[np.ndarray, pa.Table]]:
+    """The rows of a dataset at `places`, sorted and distinct: of each row group that holds one, those places and their rows."""
     files = manifests.load(root / dataset).files
-    out: list[dict[str, Any]] = []
     for number in np.unique(places >> 32).tolist():
-        wanted = np.sort(places[places >> 32 == number] & 0xFFFFFFFF)
+        wanted = places[places >> 32 == number] & 0xFFFFFFFF
         reader = pq.ParquetFile(manifests.shard(root / dataset, files[number]))
         columns = [name for name in SHOWN if name in reader.schema_arrow.names]
         start = 0
@@ -307,6 +366,5 @@ def _rows(root: Path, dataset: str, places: np.ndarray) -> list[dict[str, Any]]:
             size = reader.metadata.row_group(group).num_rows
             inside = wanted[(wanted >= start) & (wanted < start + size)] - start
             if len(inside):
-                out += reader.read_row_group(group, columns=columns).take(pa.array(inside)).to_pylist()
+                yield (number << 32 | start) + inside, reader.read_row_group(group, columns=columns).take(pa.array(inside))
             start += size
-    return out

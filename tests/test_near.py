@@ -1,22 +1,30 @@
 """What in a dataset is near a text: by signatures, by a datasketch LSH index, by a band index, and on the command line."""
 
+import dataclasses
 import io
 import json
+import os
 import random
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from dolma import cli, near
 from dolma.core import manifest
 from dolma.core.errors import ConfigError, DataError, EnvironmentFault
-from dolma.core.manifest import Input
+from dolma.core.manifest import File, Input
+from dolma.dedup import minhash
 from dolma.dedup.increment import BANDS, index_bands
+from dolma.kernels import words
 from tests.built import dataset, hash_of
 
 
@@ -49,9 +57,9 @@ def jaccard(one: str, other: str | None) -> float:
 TRUE = {name: jaccard(QUERY, text) for name, text in TEXTS.items()}
 
 
-def documents(names: list[str]) -> pa.Table:
+def documents(names: list[str], texts: dict[str, Any] = TEXTS) -> pa.Table:
     kinds = {"id": pa.string(), "key": pa.int64(), "source": pa.string(), "url": pa.string(), "text": pa.large_string(), "file": pa.string()}
-    rows = [{"id": n, "key": hash_of(n), "source": "web", "url": f"https://example.com/{n}", "text": TEXTS[n], "file": "a.gz"} for n in names]
+    rows = [{"id": n, "key": hash_of(n), "source": "web", "url": f"https://example.com/{n}", "text": texts[n], "file": "a.gz"} for n in names]
     return pa.Table.from_pylist(rows, schema=pa.schema(list(kinds.items())))
 
 
@@ -101,6 +109,64 @@ def test_signatures_are_read_back_until_the_dataset_is_made_again(root: Path) ->
     manifest.save(root / "pool/unique", made.model_copy(update={"fingerprint": "f" * 64}))
     assert look(root, near.signatures_of(root, "pool/unique"), QUERY, 0.5) == [("share100", 1.0)]
     assert len(list((root / ".near/pool_unique").iterdir())) == 1
+
+
+def test_signatures_of_another_word_rule_or_kernel_are_made_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    near.signatures_of(root, "pool/unique")
+    first = list((root / ".near/pool_unique").iterdir())
+    monkeypatch.setattr(words, "WORD_RULE", "v0")
+    near.signatures_of(root, "pool/unique")
+    second = list((root / ".near/pool_unique").iterdir())
+    monkeypatch.setattr(minhash, "mark_minhash", dataclasses.replace(minhash.mark_minhash, version=99))
+    near.signatures_of(root, "pool/unique", shingle=5)
+    near.signatures_of(root, "pool/unique", shingle=3)
+    third = list((root / ".near/pool_unique").iterdir())
+    assert (len(first), len(second), len(third)) == (1, 1, 2)  # nobody asks for the old ones again
+    assert len({*first, *second, *third}) == 4
+
+
+def in_pieces(root: Path) -> None:
+    """pool/unique as three shards with row groups of 8 documents."""
+    table, files = manifest.read(root / "pool/unique"), []
+    for number, start in enumerate(range(0, table.num_rows, 40)):
+        path = root / f"pool/unique/piece{number}.parquet"
+        pq.write_table(table.slice(start, 40), path, row_group_size=8)
+        files.append(File(name=path.name, rows=len(table.slice(start, 40)), bytes=path.stat().st_size, sha256=""))
+    manifest.save(root / "pool/unique", manifest.load(root / "pool/unique").model_copy(update={"files": files}))
+
+
+@pytest.mark.parametrize(("held", "blocks"), [(200_000, 1), (1000, 9)])
+def test_many_texts_read_a_row_group_once_a_block_and_find_what_each_finds_alone(root: Path, monkeypatch: pytest.MonkeyPatch, held: int, blocks: int) -> None:
+    in_pieces(root)
+    index = near.signatures_of(root, "pool/unique")
+    texts = [mixture(n, 3000 + n) for n in range(0, 101, 4)] + [" ".join(page(n)) for n in range(1, 16)] + [QUERY]
+    alone = [near.near(root, "pool/unique", [text], index, threshold=0.1, top=12)[0] for text in texts]
+    read, rows_of = [], near._rows
+
+    def noted(*arguments: Any) -> Iterator[tuple[np.ndarray, pa.Table]]:
+        for here, rows in rows_of(*arguments):
+            read.append((int(here[0] >> 32), int(here[0] & 0xFFFFFFFF) // 8))
+            yield here, rows
+
+    monkeypatch.setattr(near, "_rows", noted)
+    monkeypatch.setattr(near, "HELD", held)
+    assert near.near(root, "pool/unique", texts, index, threshold=0.1, top=12) == alone
+    assert len({len(found) for found in alone}) > 2 and max(len(found) for found in alone) == 12
+    assert len({file for file, _ in read}) == 3 and max(read.count(group) for group in read) <= blocks
+    assert blocks > 1 or len(read) == len(set(read)) > 5
+
+
+@pytest.mark.parametrize("by", ["signatures", "lsh", "bands"])
+def test_more_than_two_hundred_are_given_where_more_are_asked_for(root: Path, by: str) -> None:
+    if by == "lsh":
+        pytest.importorskip("datasketch")
+    texts = {f"copy{n:03}": QUERY + f" w{n}" for n in range(near.MOST_CANDIDATES + 30)}
+    shutil.rmtree(root / "pool/unique")
+    dataset(root, "pool/unique", documents(list(texts), texts))
+    if by == "bands":
+        write_bands(root)
+    index = near.bands_of(root, "pool/unique", "pool/bands") if by == "bands" else near.signatures_of(root, "pool/unique")
+    assert len(look(root, index, QUERY, 0.5, top=near.MOST_CANDIDATES + 20, lsh=by == "lsh")) == near.MOST_CANDIDATES + 20
 
 
 def test_a_damaged_index_is_named(root: Path) -> None:
@@ -189,6 +255,54 @@ def test_the_command_reads_a_file_and_lines_of_stdin(root: Path, monkeypatch: py
         assert [(row["text_number"], row["id"], row["jaccard"]) for row in rows] == [(1, "other3", 1.0), (3, "other5", 1.0)]
 
 
+@pytest.mark.parametrize("more", [[], ["--lsh"], ["--bands", "pool/bands"]])
+def test_a_line_without_a_word_has_no_neighbour_and_is_named(root: Path, monkeypatch: pytest.MonkeyPatch, capsys, more: list[str]) -> None:
+    if more == ["--lsh"]:
+        pytest.importorskip("datasketch")
+    write_bands(root)
+    lines = f"{TEXTS['other3']}\n—\n{TEXTS['other5']}\n"
+    assert run(root, monkeypatch, "-", "--lines", "--format", "json", *more, stdin=lines) == 0
+    got = capsys.readouterr()
+    assert [(row["text_number"], row["id"]) for row in map(json.loads, got.out.splitlines())] == [(1, "other3"), (3, "other5")]
+    assert "no word in text 2 of 3" in got.err
+
+
+def test_of_many_lines_without_a_word_some_are_named_and_all_counted(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert run(root, monkeypatch, "-", "--lines", "--format", "json", "--top", "1", stdin="…\n" * 23 + QUERY) == 0
+    got = capsys.readouterr()
+    assert json.loads(got.out)["text_number"] == 24
+    [line] = [line for line in got.err.splitlines() if "no word" in line]
+    assert "text 1, 2, 3" in line and "20 and 3 more of 24" in line
+
+
+def test_a_file_is_read_as_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    (tmp_path / "page.txt").write_bytes("Grüße, 世界\n".encode())
+    code = "import sys, pathlib; from dolma import near; print(ascii(near.read(pathlib.Path(sys.argv[1]))))"
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "page.txt")], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ascii("Grüße, 世界\n")
+
+
+def test_a_file_that_cannot_be_read_is_named_with_its_mend(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    with pytest.raises(DataError, match=r"(?s)latin.txt: is not UTF-8\n  got byte 0xfc at 2, .*mend: convert it: iconv") as error:
+        near.read(tmp_path / "latin.txt")
+    assert error.value.code == 3
+    (tmp_path / "loop.txt").symlink_to("loop.txt")
+    for name, said in (("gone.txt", "no such file"), (".", "cannot be read"), ("latin.txt/page", "cannot be read"), ("loop.txt", "cannot be read")):
+        with pytest.raises(ConfigError, match=f"(?s){said}.*mend") as refused:
+            near.read(tmp_path / name)
+        assert str(tmp_path / name) in str(refused.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_says_how_it_may(tmp_path: Path) -> None:
+    (tmp_path / "page.txt").write_text("a b c")
+    (tmp_path / "page.txt").chmod(0)
+    with pytest.raises(ConfigError, match=r"(?s)page.txt: cannot be read.*Permission denied.*chmod \+r"):
+        near.read(tmp_path / "page.txt")
+
+
 def test_no_match_prints_nothing_and_says_so(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert run(root, monkeypatch, " ".join(page(7777))) == 0
     got = capsys.readouterr()
@@ -203,6 +317,7 @@ def test_no_match_prints_nothing_and_says_so(root: Path, monkeypatch: pytest.Mon
         (["", "--top", "1"], 2, "the text has no word"),
         (["- … -"], 2, "the text has no word"),
         (["-", "--lines"], 2, "the text has no word"),
+        (["—\n…\n", "--lines"], 2, "the text has no word"),
         (["--file", "nowhere.txt"], 2, "no such file"),
         (["a b c", "--threshold", "0"], 2, "a Jaccard similarity"),
         (["a b c", "--bands", "pool/bands", "--shingle", "3"], 2, "--shingle with --bands has no effect"),

@@ -244,6 +244,17 @@ class _Compiler:
         for column in columns:
             if column not in there.names:
                 raise ConfigError(self.where, f"tags: {tag} has no column `{column}`", got=_columns(there), expected=column, mend=_near(column, there.names))
+            if column in schema.names:
+                other = next(one for one, names in self.recipe.tags.items() if column in names)
+                if other == tag and columns.count(column) == 1:
+                    other = f"the input {', '.join(self.recipe.inputs)}".rstrip()
+                raise ConfigError(
+                    self.where,
+                    f"tags: `{column}` comes from {other} and from {tag}",
+                    got="two columns of one name",
+                    expected="one",
+                    mend=f"leave it out of one, or make it in {tag} by another name (`name`, where its step has it)",
+                )
             schema = schema.append(pa.field(column, there.field(column).type))
         return schema
 

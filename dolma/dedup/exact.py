@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dolma.core.errors import ConfigError
+from dolma.core.schema import TABLES, Columns
 from dolma.core.step import Sizes, Taken, group_step
 
-TAG = {"origin": pa.int64(), "key": pa.int64(), "exact_of": pa.int64()}
 LAST = np.iinfo(np.int64).max  # what NULL counts as in a column of preference
 
 
@@ -58,14 +58,18 @@ def _needs(params: object) -> tuple[str, ...]:
     return ("key", *dict.fromkeys(name for name in named if name))
 
 
+def _out(params: Any) -> Columns:
+    return {**TABLES["tag"], params.name: pa.int64()}
+
+
 def _sizes(params: Any, taken: Taken) -> Sizes:
     return Sizes(taken.rows, 40, out=taken.rows)  # two halves of a hash, prefer, key, origin
 
 
 # 2: NULL is no value that documents may share
-@group_step(key=("high", "low"), order=("prefer", "key", "origin"), needs=_needs, rows=_rows, out=TAG, splittable=True, version=2, sizes=_sizes)
+@group_step(key=("high", "low"), order=("prefer", "key", "origin"), needs=_needs, rows=_rows, out=_out, splittable=True, version=2, sizes=_sizes)
 def mark_exact(
-    batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, by: str = "text", within: str | None = None, prefer: str | None = None
+    batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, by: str = "text", within: str | None = None, prefer: str | None = None, name: str = "exact_of"
 ) -> pa.RecordBatch:
     """For every document but one of those with the same value: `exact_of`, the key of that one, which is kept.
 
@@ -73,6 +77,7 @@ def mark_exact(
         by: a string column, compared byte by byte: `text`, or `url` as it stands (no scheme, `www.` or query is taken off). NULL is never marked.
         within: a column: only documents with the same value of it are compared, as of one crawl. NULL is never marked.
         prefer: an int64 column: the document with its smallest value is kept, then the one with the smallest key; NULL comes last.
+        name: of the column: a recipe that takes marks of two datasets needs two names.
     """
     keys = batch.column("key").to_numpy()
     sizes = np.diff(np.append(starts, batch.num_rows))
@@ -80,4 +85,4 @@ def mark_exact(
     later = np.ones(batch.num_rows, bool)
     later[starts] = False  # in a continued chunk row 0 is the group's first again
     columns = [batch.column("origin").filter(pa.array(later)), batch.column("key").filter(pa.array(later)), pa.array(first[later])]
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(list(TAG.items())))
+    return pa.RecordBatch.from_arrays(columns, names=["origin", "key", name])

@@ -96,7 +96,8 @@ def choose_match(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) -> pa
     """Of the documents that a new one meets, the best: the same text before all, then most bands, then the same id, then the smallest key.
 
     `bands` is the number of bands that both share: about n s^r of n bands of r rows at a Jaccard of s. An index names one document of a band, so it is
-    a lower bound where the corpus has near duplicates of its own.
+    a lower bound where the corpus has near duplicates of its own. Only this best one is measured by `verify_matches`, so a copy in the corpus may be
+    missed: where another document is named for the bands that it shares, or one that is less alike shares more.
     """
     origin, key, match, band = (batch.column(name).to_numpy() for name in SHARED)
     new = np.zeros(len(key), bool)

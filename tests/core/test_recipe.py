@@ -77,6 +77,22 @@ def test_unknown_tag_column_is_refused() -> None:
         compiled({"input": "a", "tags": {"t": ["copies"]}, "table": "document"})
 
 
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"pool/exact": ["exact_of"], "pool/urls": ["cluster", "exact_of"]}, "`exact_of` comes from pool/exact and from pool/urls"),
+        ({"pool/exact": ["exact_of", "exact_of"]}, "`exact_of` comes from pool/exact and from pool/exact"),
+        ({"pool/exact": ["key"]}, "`key` comes from the input pool/a and from pool/exact"),
+    ],
+)
+def test_a_column_that_comes_twice_is_refused_with_both_of_its_datasets(tags: dict, words: str) -> None:
+    load_steps()
+    tag = pa.schema([("origin", pa.int64()), ("key", pa.int64()), ("exact_of", pa.int64()), ("cluster", pa.int64())])
+    made = recipe.parse("pool/x", {"input": "pool/a", "tags": tags, "table": "document"}, "x.yaml")
+    with pytest.raises(ConfigError, match=f"x.yaml: tags: {words}"):
+        recipe.compile("pool/x", made, "x.yaml", lambda name: DOCUMENT if name == "pool/a" else tag)
+
+
 def test_a_circle_of_recipes_is_named(tmp_path: Path) -> None:
     write_recipes(tmp_path, {"a/one": {"input": "a/two", "table": "rows"}, "a/two": {"input": "a/one", "table": "rows"}})
     with pytest.raises(ConfigError, match="a/one -> a/two -> a/one"):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma.core.errors import ConfigError
-from dolma.dedup.exact import TAG, mark_exact
+from dolma.dedup.exact import mark_exact
 from dolma.engines import shuffle
 from tests.dedup.groups import documents, marks
 
@@ -65,7 +65,7 @@ def test_no_rows_give_no_marks() -> None:
     assert mark_exact.rows is not None
     rows = mark_exact.rows(documents([]))
     made = mark_exact(rows, np.zeros(0, np.int64), cont=False)
-    assert (rows.num_rows, made.num_rows, made.schema) == (0, 0, pa.schema(list(TAG.items())))
+    assert (rows.num_rows, made.num_rows, made.schema) == (0, 0, mark_exact.adds(mark_exact.params(), rows.schema))
 
 
 CRAWLS = st.lists(st.tuples(st.sampled_from([None, "a", "b"]), st.sampled_from([None, "a", "b"]), st.sampled_from([None, 1, 2])), max_size=25)
@@ -95,6 +95,13 @@ def test_addresses_are_compared_as_they_stand() -> None:
 def test_a_value_and_its_crawl_may_not_change_places() -> None:
     batch = documents(["x", "y"]).append_column("crawl", pa.array(["y", "x"]))
     assert found(batch, within="crawl") == {}
+
+
+def test_the_column_of_marks_has_the_name_that_is_asked_for() -> None:
+    batch = documents(["x", "y", "x"], keys=[9, 1, 5])
+    assert marks(mark_exact, batch, name="url_of") == [{"origin": 0, "key": 9, "url_of": 5}]
+    assert mark_exact.adds(mark_exact.params(name="url_of"), batch.schema) == pa.schema({"origin": pa.int64(), "key": pa.int64(), "url_of": pa.int64()})
+    assert mark_exact.adds(mark_exact.params(), batch.schema).names == ["origin", "key", "exact_of"]
 
 
 def test_columns_of_the_wrong_type_are_refused_by_their_parameter() -> None:
