@@ -120,7 +120,7 @@ class Signatures:
                 expected=f"at most {MOST_LSH:,}",
                 mend="leave --lsh out; match thousands of texts as a later delivery (pipelines/README.md)",
             )
-        made = sketch.MinHashLSH(threshold=threshold, num_perm=COUNT, weights=(0.1, 0.9))
+        made = sketch.MinHashLSH(threshold=min(threshold, 0.99), num_perm=COUNT, weights=(0.1, 0.9))
         for row, hashes in enumerate(self.hashes):
             made.insert(row, _lean(hashes), check_duplication=False)
         return made
