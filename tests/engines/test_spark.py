@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,13 @@ def test_a_file_damaged_before_a_task_reads_it_is_named_with_its_mend_and_made_a
 
 
 @pytest.mark.spark
-def test_an_error_of_a_step_in_a_scatter_is_told_once_and_no_bucket_without_its_rows_is_kept(tmp_path: Path, spark: object) -> None:
+@pytest.mark.parametrize("rows", [10_000, 7])  # of a batch: the error comes in the first one, or after a gather has begun
+def test_an_error_of_a_step_in_a_scatter_is_told_once_and_no_bucket_without_its_rows_is_kept(
+    tmp_path: Path, spark: object, request: pytest.FixtureRequest, rows: int
+) -> None:
+    size = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    spark.conf.set(size, rows)  # type: ignore[attr-defined]
+    request.addfinalizer(lambda: spark.conf.unset(size))  # type: ignore[attr-defined]
     write_raw(tmp_path)
     uses = ["tests.engines.flow", "tests.engines.deadly"]
     group = {"uses": uses, "input": "source/read", "table": "tag", "buckets": 3}
@@ -96,7 +102,7 @@ def test_an_error_of_a_step_in_a_scatter_is_told_once_and_no_bucket_without_its_
 
 @pytest.mark.spark
 def test_what_a_task_raises_besides_is_said_before_the_session_ends(spark: object) -> None:
-    def divide(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def divide(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             yield pa.RecordBatch.from_pydict({"result": [str(1 // (batch.num_rows - 1))]})
 
