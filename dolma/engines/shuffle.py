@@ -5,6 +5,7 @@ One file per input shard with one record batch per bucket, so the result does no
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from errno import ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,7 @@ def part(path: Path, number: int, schema: pa.Schema) -> pa.RecordBatch:
     Raises:
         DataError: the file was damaged since it was written. Its hash is checked when a run begins; each part has a checksum of its own, since every
             bucket reads all files.
+        OSError: the machine could not read it.
     """
     batch = _empty(schema)
     try:
@@ -129,6 +131,8 @@ def part(path: Path, number: int, schema: pa.Schema) -> pa.RecordBatch:
             batch, said = pa.ipc.open_file(source).get_batch_with_custom_metadata(number)
         got, expected = _checksum(batch), dict(said or {}).get(CHECK, b"no checksum")
     except (OSError, pa.ArrowException) as error:
+        if getattr(error, "errno", None) not in (None, ENOENT):  # EIO, ESTALE: the machine says so; Arrow's "this is no such file" has no number
+            raise
         got, expected = str(error).splitlines()[0][:80].encode(), b"an Arrow file with all its batches"
     if got != expected:
         mend = "run the same command again: only this file is made anew"

@@ -23,6 +23,7 @@ from dolma.core.errors import DolmaError, EnvironmentFault
 from dolma.core.manifest import File, Manifest
 from dolma.engines import plan as plans
 from dolma.engines import shuffle, worker
+from dolma.engines.spark_tasks import RESULT, as_json, collect, from_json, mapped
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -142,18 +143,25 @@ class Spark:
         wire = _wire(schema)
         slices = min(len(units), self.env.tasks or 4 * self.session.sparkContext.defaultParallelism)
         numbers = self.session.createDataFrame([(n,) for n in range(len(units))], "unit int").repartition(slices)
-        rows = _map(numbers, _scatterer(str(path), list(indices)), _spark_type(wire.append(pa.field(BUCKET, pa.int32()))))
+        gathers = next(one for one in plan.passes if one.kind == "gather").units
+        keep = pa.array([gathers[index].bucket for index in indices], pa.int32())
+        told = pa.RecordBatch.from_arrays([keep], names=[BUCKET])  # a bucket that lacks rows must not leave a record
+        rows = mapped(numbers, _scatterer(str(path), keep), wire.append(pa.field(BUCKET, pa.int32())), told)
         order = [F.col(name).asc_nulls_last() for name in (BUCKET, *compiled.final.step.key, *compiled.final.step.order)]
         placed = rows.repartitionById(plan.buckets, F.col(BUCKET)).sortWithinPartitions(*order)
-        done = [json.loads(row.result) for row in _map(placed, _gatherer(str(path), attempt), "result string").collect()]
+        try:
+            done = [json.loads(result) for result in collect(mapped(placed, _gatherer(str(path), attempt), RESULT))]
+        except DolmaError as error:
+            yield indices[0], error
+            return
         seen = {index for index, _ in done}
         for index, error in done:
-            yield index, plans_error(error)
+            yield index, None if error is None else from_json(error)
         rest = [index for index in indices if index not in seen]  # empty buckets: no partition saw a row of them
         if rest:
             where = str(path)
             for index, error in self.session.sparkContext.parallelize(rest, 1).map(lambda index: _gather(where, index, iter(()), attempt)).collect():
-                yield index, plans_error(error)
+                yield index, None if error is None else from_json(error)
 
     def components(self, path: Path, attempt: str) -> Iterator[Result]:
         """A reduce pass over edges as rounds of Spark shuffles; (0, error or None)."""
@@ -186,30 +194,11 @@ def stop(running: "SparkSession") -> None:
         type(context)._jvm = None
 
 
-def plans_error(fields: list[Any] | None) -> DolmaError | None:
-    """The error that a task sent as JSON."""
-    if fields is None:
-        return None
-    from dolma.core import errors
-
-    kind, where, what, got, expected, mend = fields
-    return getattr(errors, kind)(where, what, got=got, expected=expected, mend=mend)
-
-
-def _as_json(index: int, error: DolmaError | None) -> tuple[int, list[Any] | None]:
-    if error is None:
-        return index, None
-    got, expected = (None if value is None else str(value) for value in (error.got, error.expected))
-    return index, [type(error).__name__, error.where, error.what, got, expected, error.mend]
-
-
-def _scatterer(path: str, wanted: list[int]) -> Any:
+def _scatterer(path: str, keep: pa.Array) -> Any:
     def scatter(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         plan, compiled = plans.load(path)
         assert compiled.final is not None
         units = next(one for one in plan.passes if one.kind == "scatter").units
-        buckets = next(one for one in plan.passes if one.kind == "gather").units
-        keep = pa.array([unit.bucket for n, unit in enumerate(buckets) if n in set(wanted)], pa.int32())
         for numbers in batches:
             for number in numbers.column(0).to_pylist():
                 unit = units[number]
@@ -256,7 +245,7 @@ def runs(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[tuple[int, It
                 pass
 
 
-def _gather(path: str, bucket: int, batches: Iterator[pa.RecordBatch], attempt: str) -> tuple[int, list[Any] | None]:
+def _gather(path: str, bucket: int, batches: Iterator[pa.RecordBatch], attempt: str) -> tuple[int, str | None]:
     """Group step and shard of one bucket whose rows arrive sorted; (index, error)."""
     plan, compiled = plans.load(path)
     units = next(one for one in plan.passes if one.kind == "gather").units
@@ -265,7 +254,7 @@ def _gather(path: str, bucket: int, batches: Iterator[pa.RecordBatch], attempt: 
     try:
         worker.gather_sorted(plan, compiled, units[index], (_cast(b.drop_columns([BUCKET]), schema) for b in batches), attempt)
     except DolmaError as error:
-        return _as_json(index, error)
+        return index, as_json(error)
     return index, None
 
 
@@ -285,27 +274,6 @@ def _wire(schema: pa.Schema) -> pa.Schema:
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch.column(f.name).cast(f.type) for f in schema], schema=schema)
-
-
-def _map(frame: "DataFrame", fn: Any, schema: Any) -> "DataFrame":
-    """`frame.mapInArrow(fn, schema)` without pandas, which PySpark demands there and never uses.
-
-    Not to install it is worth a detour: where it is, every process that makes an Arrow array imports it, which takes a second.
-    """
-    from pyspark.sql import DataFrame
-    from pyspark.sql.udf import UserDefinedFunction
-    from pyspark.util import PythonEvalType
-
-    call = UserDefinedFunction(fn, returnType=schema, name=fn.__name__, evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF)
-    column: Any = call(*[frame[name] for name in frame.columns])
-    java: Any = frame._jdf
-    return DataFrame(java.mapInArrow(column._jc, False, None), frame.sparkSession)
-
-
-def _spark_type(schema: pa.Schema) -> Any:
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    return from_arrow_schema(schema)
 
 
 @lru_cache(1)
@@ -346,9 +314,9 @@ def write(frame: "DataFrame", folder: Path | str, *, table: str = "rows") -> Man
         temporary = Path(target) / f".{name}.{context.taskAttemptId()}"
         file = tables.write((b for part in ([first], rest) for b in part), first.schema, temporary, name)
         os.replace(temporary, Path(target) / name)
-        yield pa.RecordBatch.from_pydict({"file": [file.model_dump_json()]})
+        yield pa.RecordBatch.from_pydict({"result": [file.model_dump_json()]})
 
-    files = sorted((File.model_validate_json(row.file) for row in _map(frame, save, "file string").collect()), key=lambda f: f.name)
+    files = sorted(map(File.model_validate_json, collect(mapped(frame, save, RESULT))), key=lambda f: f.name)
     from dolma.core.graph import fingerprint
 
     made = Manifest(

@@ -5,6 +5,7 @@ Only the names of files and counts cross to the driver.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,12 +19,15 @@ from dolma.core.manifest import File, canonical
 from dolma.engines import components, records, spark, worker
 from dolma.engines import plan as plans
 from dolma.engines.plan import Record
+from dolma.engines.spark_tasks import RESULT, collect, mapped
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 log = logger(__name__)
 FEW = 1 << 20  # edges that one task joins by union-find (96 bytes a document, 200 MB at most): the last rounds of long chains become one
+
+ROUND = re.compile(r"\d+(\.json)?")  # a kill in `write_atomic` leaves `.000.json.PID` beside them
 
 
 class Components:
@@ -47,12 +51,15 @@ class Components:
                 "  %s: round %d, %s-star: %s edges%s", self.plan.dataset, number // 2, _kind(number), f"{sum(f.rows for f in files):,}", _rest(number, left)
             )
             for old in self.rounds.iterdir():
-                if int(old.name.split(".")[0]) < number - 1:
-                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+                if ROUND.fullmatch(old.name) and int(old.name.split(".")[0]) < number - 1:
+                    _remove(old)
         return worker.reduce_natively(self.plan, self.compiled, attempt, lambda work: self._shards(files, work, attempt))
 
     def _resume(self) -> tuple[list[File], int, int]:
         """(files, number, what is left) of the last round that is there with all its bytes; the edges themselves are round -1."""
+        for stray in list(self.rounds.iterdir()) if self.rounds.is_dir() else []:
+            if not ROUND.fullmatch(stray.name):
+                _remove(stray)
         for path in sorted(self.rounds.glob("*.json"), reverse=True):
             try:
                 found = json.loads(path.read_bytes())
@@ -71,7 +78,7 @@ class Components:
         edges = self._edges(files, large=number % 2 == 0)
         ordered = edges.repartition(self.slices, "uk", "uo").sortWithinPartitions("uk", "uo", "vk", "vo")
         where = str(Path(".work") / "components" / f"{number:03d}")
-        done = [json.loads(row.result) for row in spark._map(ordered, _star(str(self.folder), where, _kind(number)), "result string").collect()]
+        done = [json.loads(result) for result in collect(mapped(ordered, _star(str(self.folder), where, _kind(number)), RESULT))]
         made, left = [File.model_validate(file) for file, _ in done], sum(left for _, left in done)
         value = {"task": self.task, "left": left, "files": [file.model_dump() for file in sorted(made, key=lambda f: f.name)]}
         write_atomic(self.rounds / f"{number:03d}.json", canonical(value))
@@ -85,7 +92,7 @@ class Components:
         slices = 1 if few else max(1, min(self.slices, len(names)))
         numbers = self.running.createDataFrame([(n,) for n in range(len(names))], "number int").repartition(slices)
         read = _reader(str(self.folder), names, large, FEW)
-        return spark._map(numbers, read, spark._spark_type(stars.PAIR))
+        return mapped(numbers, read, stars.PAIR)
 
     def _shards(self, files: list[File], work: Path, attempt: str) -> list[File]:
         """Write the shards of stars: the rows of `cluster_edges`, by origin."""
@@ -95,11 +102,15 @@ class Components:
 
         edges = self._edges(files, large=False)
         stars = edges.repartition(self.slices, "vk", "vo").sortWithinPartitions("vk", "vo", "uk", "uo")
-        rows = spark._map(stars, _sizes(str(work), shards), spark._spark_type(kernels.ROW))
+        rows = mapped(stars, _sizes(str(work), shards), kernels.ROW)
         ordered = rows.repartition(self.slices, "shard").sortWithinPartitions("shard", "origin", "key")
         where = str(self.folder / ".work" / "plan.json")
-        done = [File.model_validate_json(row.file) for row in spark._map(ordered, _writer(where, str(work)), "file string").collect()]
+        done = [File.model_validate_json(result) for result in collect(mapped(ordered, _writer(where, str(work)), RESULT))]
         return sorted(done, key=lambda f: f.name) or [components.write_shard([], self.compiled.schema, 0, work)]
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _kind(number: int) -> str:
@@ -115,12 +126,13 @@ def _reader(folder: str, files: list[tuple[str, str]], large: bool, few: int) ->
         from dolma.kernels import stars
 
         def edges() -> Iterator[pa.RecordBatch]:
-            for batch in batches:
-                for number in batch.column(0).to_pylist():
-                    name, digest = files[number]
-                    path = records.whole(Path(folder), File(name=name, rows=0, bytes=0, sha256=digest), "edges")
-                    for rows in components.load(path):
-                        yield rows if rows.schema.names == stars.PAIR.names else stars.pairs(rows)
+            # Sorted: Spark hands numbers on in the order that it fetched them in, and `contracted` makes other stars of another order. A task that is tried
+            # again after some of its rows were taken must give the same rows, or edges between the two kinds of stars are lost.
+            for number in sorted(number for batch in batches for number in batch.column(0).to_pylist()):
+                name, digest = files[number]
+                path = records.whole(Path(folder), File(name=name, rows=0, bytes=0, sha256=digest), "edges")
+                for rows in components.load(path):
+                    yield rows if rows.schema.names == stars.PAIR.names else stars.pairs(rows)
 
         yield from map(stars.both_ways, stars.contracted(edges(), max(few, 1))) if large else map(stars.downwards, edges())
 
@@ -176,6 +188,6 @@ def _writer(path: str, work: str) -> Callable[..., Any]:
             _, temporary = _place(Path(work))
             typed = (pa.RecordBatch.from_arrays([*b.columns[1:4], b.column(4).cast(pa.int32())], schema=schema) for b in rows)
             file = components.write_shard(typed, schema, number, Path(work), temporary.name)
-            yield pa.RecordBatch.from_pydict({"file": [file.model_dump_json()]})
+            yield pa.RecordBatch.from_pydict({"result": [file.model_dump_json()]})
 
     return write

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted(p for folder in ("dolma", "training", "benchmarks") for p in (ROOT / folder).rglob("*.py"))
 DOORS = {  # heavy package: the files that may import it, each of them inside a function
     "brotli": {"dolma/io/coding.py"},
-    "pyspark": {"dolma/engines/spark.py", "dolma/engines/spark_components.py"},
+    "pyspark": {"dolma/engines/spark.py", "dolma/engines/spark_components.py", "dolma/engines/spark_tasks.py"},
     "datatrove": {"dolma/engines/datatrove.py"},
     "ray": set[str](),
     "datasketch": {"dolma/near.py"},

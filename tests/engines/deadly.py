@@ -5,6 +5,7 @@ import signal
 
 import pyarrow as pa
 
+from dolma.core.errors import DataError
 from dolma.core.schema import ERROR, append
 from dolma.core.step import step
 
@@ -37,3 +38,11 @@ def refuse_test_rows(batch: pa.RecordBatch, *, every: int) -> pa.RecordBatch:
 def drop_in_test(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Lose the first row."""
     return batch.slice(1)
+
+
+@step(needs=("id",))
+def say_in_test(batch: pa.RecordBatch, *, key: int) -> pa.RecordBatch:
+    """Refuse the batch that holds `key`, in words."""
+    if f"doc{key}" in batch.column("id").to_pylist():
+        raise DataError(f"doc{key}", "no place for it", got=key, expected="another", mend="wait")
+    return batch

@@ -122,6 +122,7 @@ def test_kill_nine_in_a_middle_round_of_spark_and_run_again_goes_on_there(
     killed(place, "rounds", ".work/components/001.json", engine="spark", tasks=5)
     work = place / "build" / "rounds" / CLUSTERS / ".work"
     assert sorted(path.name for path in (work / "components").glob("*.json"))[-1] == "001.json"
+    (work / "components" / ".002.json.4711").write_text("{")  # what a kill in the middle of `write_atomic` leaves
     monkeypatch.setattr(spark_components, "FEW", 100)
     with caplog.at_level(logging.INFO):
         again = run(place, "rounds", engine="spark", tasks=5)

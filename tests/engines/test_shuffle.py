@@ -1,5 +1,7 @@
 """Whole groups from any batches."""
 
+import resource
+from errno import EMFILE
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,20 @@ def test_a_damaged_part_is_found_before_it_is_used(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match="No such file"):
         shuffle.part(path, 0, schema)
+
+
+def test_a_machine_that_cannot_read_is_not_called_damage(tmp_path: Path) -> None:
+    path, table = tmp_path / "a.arrow", pa.table({"k": pa.array([1, 2], pa.int64())})
+    shuffle._write(table, np.zeros(2, np.int64), 1, path, "a")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # the next file cannot be opened
+    try:
+        with pytest.raises(OSError) as caught:
+            shuffle.part(path, 0, table.schema)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.errno == EMFILE
+    assert shuffle.part(path, 0, table.schema).num_rows == 2
 
 
 def test_a_giant_group_is_refused_by_a_step_that_cannot_split_it() -> None:
