@@ -20,7 +20,7 @@ from dolma.core.files import write_atomic
 from dolma.core.recipe import Compiled
 from dolma.core.step import Taken
 from dolma.dedup.clusters import cluster_edges
-from dolma.engines import sizes, worker
+from dolma.engines import fit, sizes, worker
 from dolma.engines.plan import Plan
 from dolma.runner import PlanLine, Run
 from tests.engines.flow import RECIPES, write_env, write_raw, write_recipes
@@ -205,29 +205,29 @@ EMPTY = sizes.Size(rows=0, shuffle=0, memory=sizes.BASE, spill=0, disk=0, worker
 
 def test_what_is_refused_and_why(place: Path) -> None:
     env = flow(place).env.model_copy(update={"workers": 2, "disk": None})
-    ample = sizes.Room(memory=8 << 30, disk=8 << 30)
+    ample = fit.Room(memory=8 << 30, disk=8 << 30)
 
-    def faults(size: sizes.Size, room: sizes.Room) -> list[str]:
-        return [error.what for error in sizes.faults("pool/near", size, room, env, place / "near")]
+    def faults(size: sizes.Size, room: fit.Room) -> list[str]:
+        return [error.what for error in fit.faults("pool/near", size, room, env, place / "near")]
 
     assert faults(SIZE, ample) == []
     assert faults(SIZE, replace(ample, memory=5 << 30)) == ["does not fit into the memory"]  # two workers of 3 GB
     assert faults(replace(SIZE, workers=1), replace(ample, memory=5 << 30)) == []  # a reduce is one process
     assert faults(replace(SIZE, limited=False), replace(ample, memory=1)) == []  # an engine distributes it
     assert faults(SIZE, replace(ample, memory=None)) == []  # a machine that nobody described
-    assert faults(SIZE, sizes.Room(1, 1)) == ["does not fit into the memory", "does not fit on the disk"]
-    assert faults(replace(SIZE, sure=False), sizes.Room(1, 1)) == []
+    assert faults(SIZE, fit.Room(1, 1)) == ["does not fit into the memory", "does not fit on the disk"]
+    assert faults(replace(SIZE, sure=False), fit.Room(1, 1)) == []
     with pytest.raises(EnvironmentFault):
-        sizes.refuse(sizes.faults("pool/near", SIZE, replace(ample, disk=1), env, place / "near"))
+        fit.refuse(fit.faults("pool/near", SIZE, replace(ample, disk=1), env, place / "near"))
 
 
 def test_what_an_interrupted_run_left_is_not_asked_for_again(place: Path) -> None:
     left = place / "near" / ".work" / "shuffle"
     left.mkdir(parents=True)
     (left / "00000.arrow").write_bytes(bytes(2000))
-    size, room, env = replace(SIZE, memory=0, disk=2500), sizes.Room(None, 1000), flow(place).env
-    assert sizes.faults("near", size, room, env, place / "near") == []
-    assert len(sizes.faults("near", size, room, env, place / "other")) == 1
+    size, room, env = replace(SIZE, memory=0, disk=2500), fit.Room(None, 1000), flow(place).env
+    assert fit.faults("near", size, room, env, place / "near") == []
+    assert len(fit.faults("near", size, room, env, place / "other")) == 1
 
 
 def test_large_passes_spill_and_small_ones_do_not(place: Path) -> None:
@@ -250,5 +250,5 @@ def test_memory_is_what_the_control_group_leaves(tmp_path: Path, text: str, expe
     (tmp_path / "user/mine").mkdir(parents=True)
     (tmp_path / "user" / "memory.max").write_text(text)
     (tmp_path / "self").write_text("0::/user/mine\n")
-    whole = sizes.memory_here(tmp_path / "none", tmp_path / "nothing")
-    assert sizes.memory_here(tmp_path, tmp_path / "self") == (expected or whole) and whole > 10_000_000
+    whole = fit.memory_here(tmp_path / "none", tmp_path / "nothing")
+    assert fit.memory_here(tmp_path, tmp_path / "self") == (expected or whole) and whole > 10_000_000
