@@ -67,7 +67,7 @@ def _unfit(name: str, size: Size, room: Room, env: Env, folder: Path) -> list[tu
 
     def say(of: str, need: int, spare: int, there: int, got: str, below: str, mend: str) -> None:
         if need > there:
-            certain = size.exact and need - spare > there
+            certain = size.sure and size.exact and need - spare > there
             expected = f"{'at most ' if certain else ''}{human(there)}{below}"
             found.append((EnvironmentFault(name, f"{'does' if certain else 'may'} not fit {of}", got=got, expected=expected, mend=mend), certain))
 
@@ -116,8 +116,8 @@ def legend(found: Iterable[Size | None], room: Room) -> str:
         return ""
     workers = max(size.workers for size in shown)
     memory = "" if room.memory is None or not any(size.limited for size in shown) else f" ({human(room.memory)} in all)"
-    parts = [f"memory: of {'the' if workers == 1 else f'each of {workers}'} worker{'s' if workers > 1 else ''}{memory}"]
+    parts = [f"memory: of {'the' if workers == 1 else f'each of up to {workers}'} worker{'s' if workers > 1 else ''}{memory}"]
     parts += ["shuffle: in Arrow, before compression", f"spill: of all workers ({human(room.disk)} free)"]
     if any(not size.exact for size in shown):
-        parts.append("<= at most: rows are dropped first, or inputs are still to be made; such a figure is never refused")
+        parts.append("<= at most: rows are dropped first, or inputs are still to be made; never refused")
     return "\n".join(parts)
