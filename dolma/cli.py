@@ -92,18 +92,20 @@ def _fetch(args: argparse.Namespace) -> None:
 
 def _plan(args: argparse.Namespace) -> None:
     from dolma.console import table
-    from dolma.engines import sizes
+    from dolma.engines import fit, sizes
     from dolma.runner import Run
 
     run = Run(_env_file(args), args.pipelines)
     lines = run.plan(args.targets)
     header, rows = ["dataset", "state", "reason"], [[line.dataset, line.state, line.reason] for line in lines]
-    if legend := sizes.legend((line.size for line in lines), run.room()):
+    if legend := fit.legend((line.size for line in lines), run.room()):
         header, rows = [*header, *sizes.HEADER], [[*row, *sizes.cells(line.size)] for row, line in zip(rows, lines, strict=True)]
     print(table(header, rows, right=sizes.HEADER))
     if legend:
         log.info("%s", legend)
-    sizes.refuse([fault for line in lines for fault in line.faults])
+    for doubt in (doubt for line in lines for doubt in line.doubts):
+        log.warning("%s", doubt)
+    fit.refuse([fault for line in lines for fault in line.faults])
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from dolma.core.graph import Graph, Stage, stage_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.core.manifest import File, Input, Manifest
 from dolma.core.recipe import Compiled
-from dolma.engines import cost, records, sizes, worker
+from dolma.engines import cost, fit, records, sizes, worker
 from dolma.engines.plan import Plan, Record, load_steps
 from dolma.engines.units import build
 from dolma.io.raw import is_url
@@ -30,13 +30,14 @@ State = Literal["fresh", "stale", "missing", "blocked"]
 
 @dataclass(frozen=True)
 class PlanLine:
-    """What a run would do with one dataset, what its shuffles and reduces take, and why they cannot fit."""
+    """What a run would do with one dataset, what its shuffles and reduces take, and why they cannot fit, or may not."""
 
     dataset: str
     state: State
     reason: str
     size: sizes.Size | None = None
     faults: tuple[DolmaError, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class Run:
@@ -90,13 +91,14 @@ class Run:
                 continue
             moving.add(name)
             size = sizing.of(name, made if isinstance(made, Plan) else None)
-            faults = sizes.faults(name, size, room, self.env, self.root / name) if size else []
-            lines.append(PlanLine(name, state, reason, size, tuple(faults)))
+            asked = (name, size, room, self.env, self.root / name) if size else None
+            faults, doubts = (tuple(fit.faults(*asked)), tuple(fit.doubts(*asked))) if asked else ((), ())
+            lines.append(PlanLine(name, state, reason, size, faults, doubts))
         return lines
 
-    def room(self) -> sizes.Room:
+    def room(self) -> fit.Room:
         """The memory and the disk that a run may take."""
-        return sizes.room(self.env, self.root)
+        return fit.room(self.env, self.root)
 
     def run(self, targets: Iterable[str], force: bool = False) -> int:
         """Make every stale dataset and stage; the number of those made."""
@@ -116,7 +118,7 @@ class Run:
                     node = self.graph[name]
                     assert isinstance(node, Compiled)
                     size = sizes.Sizing(self.graph, self.env, self.root).of(name, plan)
-                    sizes.refuse(sizes.faults(name, size, self.room(), self.env, self.root / name) if size else ())
+                    fit.weigh(name, size, self.env, self.root)
                     Dataset(plan, node, engine).make(again=state == "fresh")
                 else:
                     self._stage(name, plan, again=state == "fresh")

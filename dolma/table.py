@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -271,3 +272,25 @@ def sort(reader: pa.RecordBatchReader, by: list[str], folder: str, *, memory: st
     relation = connection.from_arrow(reader).order(order)
     for batch in relation.to_arrow_reader(size):
         yield pa.RecordBatch.from_arrays([column.cast(field.type) for column, field in zip(batch.columns, target, strict=True)], schema=target)
+
+
+def long_bytes(batch: pa.RecordBatch) -> np.ndarray:
+    """Bytes of each row in columns whose values have no fixed length, shape (rows,): the same in any batch, unlike those of buffers."""
+    total = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if not pa.types.is_primitive(column.type):
+            total += _bytes(column)
+    return total
+
+
+def _bytes(array: pa.Array) -> np.ndarray:
+    kind = array.type
+    if pa.types.is_struct(kind):
+        return sum((_bytes(field) for field in array.flatten()), np.zeros(len(array), np.int64))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+        before, ends = np.concatenate([[0], np.cumsum(_bytes(array.flatten()))]), np.cumsum(lengths)
+        return before[ends] - before[ends - lengths]
+    if pa.types.is_primitive(kind):
+        return np.full(len(array), -(-kind.bit_width // 8), np.int64)
+    return pc.fill_null(pc.binary_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -24,12 +24,17 @@ Names = Iterable[str] | Callable[..., tuple[str, ...]]
 
 class Sizes(NamedTuple):
     """What a group or reduce step makes of its input, each figure at most: the rows that it shuffles or reads, the bytes of one of them (Arrow, not
-    compressed; in a reduce step, of its memory), the bytes of text that they carry besides, and the rows of its result, None where nobody can say."""
+    compressed; in a reduce step, of its memory), the bytes of text that they carry besides, and the rows of its result, None where nobody can say.
+
+    `groups` where a parameter says how many there are, all of about one size; `at_most` where the rows or their bytes may be far fewer.
+    """
 
     rows: int
     width: int
     text: int = 0
     out: int | None = None
+    groups: int | None = None
+    at_most: bool = False
 
 
 class Taken(NamedTuple):
@@ -40,6 +45,7 @@ class Taken(NamedTuple):
     documents: int
 
 
+MEND = "drop rows before the step with `keep`, or group by something with fewer rows each"  # of a group that is too large, where a step names no other
 Sizer = Callable[[Any, Taken], Sizes]  # called with the resolved parameters
 
 
@@ -61,6 +67,8 @@ class Step:
     order: tuple[str, ...] = ()
     splittable: bool = False
     cap: int = 1_000_000
+    cap_bytes: str = ""
+    cap_mend: str = MEND
     distributed: str = ""
     uses: Callable[[BaseModel, pa.Schema], Iterable[str]] = lambda *_: ()
     files: Callable[..., Any] | None = None
@@ -127,6 +135,8 @@ def group_step(
     rows: Callable[..., pa.RecordBatch] | None = None,
     splittable: bool = False,
     cap: int = 1_000_000,
+    cap_bytes: str = "",
+    cap_mend: str = MEND,
     version: int = 1,
     facts: Callable[..., dict[str, Any]] | None = None,
     sizes: Sizer | None = None,
@@ -134,8 +144,9 @@ def group_step(
     """Register a group step: `fn(batch, starts, *, cont, **params)` gets sorted batches that hold whole groups, and the first row of each group.
 
     `key` columns are non-null int64. `order` makes the order total (end it with a unique column). `rows(batch, **params)` may turn input rows into the
-    rows that are shuffled (it sees the int64 column `origin` = input shard << 32 | row). Over `cap` rows a group comes in chunks that each begin with the
-    group's first row (`cont=True`: that row 0 was counted before); with `splittable=False` that is an error. Returns a batch with the columns `out`, or
+    rows that are shuffled (it sees the int64 column `origin` = input shard << 32 | row). Over `cap` rows, or 128 MB of strings, a group comes in chunks
+    that each begin with its first row (`cont=True`: that row 0 was counted before). With `splittable=False` more than `cap` rows are an error, as are more
+    bytes than the parameter that `cap_bytes` names; `cap_mend` says what a recipe can do about it. Returns a batch with the columns `out`, or
     `(batch, {"dropped.reason": rows})`. A parameter that both `fn` and `rows` have is given to both. `sizes` says what is shuffled before it is; without
     it `dolma plan` takes a row for each, with the columns in `needs` where there are `rows`, else with all: `rows` that makes several of one must say so.
     """
@@ -158,6 +169,8 @@ def group_step(
                 tuple(order),
                 splittable,
                 cap,
+                cap_bytes,
+                cap_mend,
                 sizes=sizes,
                 doc=inspect.getdoc(fn) or "",
             )

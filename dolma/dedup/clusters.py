@@ -15,8 +15,8 @@ TAG = {"origin": pa.int64(), "key": pa.int64(), "cluster": pa.int64(), "cluster_
 
 
 def _sizes(params: Any, taken: Taken) -> Sizes:
-    most = min(2 * taken.rows, taken.documents)  # documents that have an edge
-    return Sizes(most, 96, out=most)
+    most = min(2 * taken.rows, taken.documents)  # documents that have an edge: .25 of a pool's
+    return Sizes(most, 96, out=most, at_most=True)
 
 
 @reduce_step(needs=("origin_a", "key_a", "origin_b", "key_b"), out=TAG, version=2, distributed="components", sizes=_sizes)

@@ -33,7 +33,7 @@ def _rows(batch: pa.RecordBatch, *, unit: Literal["line", "paragraph"] = "line",
 # (high, key, start) is a sort key of 23 bytes: DuckDB takes .27 CPU s for 1.9 M rows, and .52 where it is longer than 24. So the rest of the hash and the
 # order of documents with one key, which are rare, are seen to below.
 def _sizes(params: Any, taken: Taken) -> Sizes:
-    return Sizes(taken.rows + taken.text // 65, 40)  # 65 bytes a line: 2.0M in 130 MB of the data kit's pages
+    return Sizes(taken.rows + taken.text // 65, 40, at_most=True)  # 65 bytes a line: 2.0M in 130 MB of the data kit's pages
 
 
 @group_step(key=("high",), order=("key", "start"), needs=("key", "text"), rows=_rows, out=TABLES["span"], splittable=True, sizes=_sizes)

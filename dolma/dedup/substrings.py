@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dolma.core.errors import ConfigError, DataError
+from dolma.core.errors import ConfigError
 from dolma.core.schema import TABLES
 from dolma.core.step import Sizes, Taken, group_step
 
@@ -35,10 +35,20 @@ def _rows(batch: pa.RecordBatch, *, least: int = 500, merge_share: float | None 
 
 
 def _sizes(params: Any, taken: Taken) -> Sizes:
-    return Sizes(taken.rows, 32, taken.text)  # group, key, origin, place of the text
+    return Sizes(taken.rows, 32, taken.text, groups=params.groups, at_most=True)  # group, key, origin, place of the text; short texts are not shuffled
 
 
-@group_step(key=("group",), order=("key", "origin"), needs=("key", "text"), rows=_rows, out=TABLES["span"], cap=ROW_CAP, sizes=_sizes)
+@group_step(
+    key=("group",),
+    order=("key", "origin"),
+    needs=("key", "text"),
+    rows=_rows,
+    out=TABLES["span"],
+    cap=ROW_CAP,
+    cap_bytes="most_bytes",
+    cap_mend="raise `groups` of mark_substrings",
+    sizes=_sizes,
+)
 def mark_substrings(
     batch: pa.RecordBatch,
     starts: np.ndarray,
@@ -62,22 +72,13 @@ def mark_substrings(
         merge_share: mark a block between two spans whole where spans cover at least this share of its bytes: .8 by Olmo 3's report (s.3.4.1), .95 by its
             config; null for none.
         groups: parts in which repeats are looked for, by a hash of the key (Olmo 3: 56). More take less memory each and find less.
-        most_bytes: of the texts of one group.
-
-    Raises:
-        DataError: a group has more than `most_bytes`.
+        most_bytes: of the texts of one group; the shuffle refuses a group as soon as it has more.
     """
     from dolma.kernels.windows import repeated_spans
 
     rows, begins, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
     for start, end in zip(starts, np.append(starts[1:], batch.num_rows), strict=True):
         texts = batch.column("text").slice(start, end - start)
-        size = pc.sum(pc.binary_length(texts)).as_py() or 0
-        if size > most_bytes:
-            more = groups * -(-size * 5 // (most_bytes * 4))  # groups are not all of one size
-            raise DataError(
-                "mark_substrings", "a group is too large for memory", got=f"{size:,} bytes", expected=f"at most {most_bytes:,}", mend=f"set groups: {more}"
-            )
         row, begin, stop = repeated_spans(texts, least=least, share=merge_share)
         rows.append(row + start)
         begins.append(begin)

@@ -16,6 +16,8 @@ from dolma.core.step import Sizes, Taken, group_step
 MOST = 499  # documents of one group: all its pairs are compared
 PART_BYTES = 16 << 20  # whole groups are compared in parts of about this much text, which bounds their shingles
 
+SMALLER = "put `keep: {where: cluster_size < 500, reason: large_cluster}` before it; larger clusters take `mark_minhash: {preset: olmo3_strict}`"
+
 
 def _rows(batch: pa.RecordBatch, *, shingle: int = 3, threshold: float = 0.8) -> pa.RecordBatch:
     if shingle < 1:
@@ -48,7 +50,9 @@ def _sizes(params: Any, taken: Taken) -> Sizes:
     return Sizes(taken.rows, 32, taken.text, out=taken.rows)  # cluster, key, origin, place of the text
 
 
-@group_step(key=("cluster",), order=("key", "origin"), needs=("cluster", "key", "text"), rows=_rows, out=TABLES["edge"], cap=MOST + 1, sizes=_sizes)
+@group_step(
+    key=("cluster",), order=("key", "origin"), needs=("cluster", "key", "text"), rows=_rows, out=TABLES["edge"], cap=MOST + 1, cap_mend=SMALLER, sizes=_sizes
+)
 def verify_pairs(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, shingle: int = 3, threshold: float = 0.8) -> pa.RecordBatch:
     """Edges between the texts of a group whose true Jaccard similarity is at least `threshold`, as few as connect what all such pairs connect.
 
@@ -71,7 +75,7 @@ def verify_pairs(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, shing
             "all pairs of so many documents are too many to compare",
             got=f"{bounds[largest + 1] - bounds[largest]:,} documents",
             expected=f"at most {MOST}",
-            mend="put `keep: {where: cluster_size < 500, reason: large_cluster}` before it; larger clusters take `mark_minhash: {preset: olmo3_strict}`",
+            mend=SMALLER,
         )
     texts, left, right = batch.column("text"), [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for first, last in parts(texts, starts):

@@ -4,10 +4,8 @@ All comes from the counts in manifests and from what steps declare as `sizes`. O
 followed through the recipes: map steps keep rows, `keep` drops some, group and reduce steps say what they make at most. Bytes of text are estimates.
 """
 
-import os
-import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,17 +14,18 @@ from dolma import table
 from dolma.console import size as human
 from dolma.core import counts, manifest
 from dolma.core.config import Env
-from dolma.core.errors import DataError, DolmaError, EnvironmentFault, Errors
+from dolma.core.errors import DataError
 from dolma.core.graph import Graph
 from dolma.core.manifest import Manifest
 from dolma.core.recipe import STREAMS, Compiled
 from dolma.core.step import Sizes, Taken
 from dolma.engines.plan import Plan
-from dolma.engines.shuffle import CHUNK_ROWS
+from dolma.engines.shuffle import CHUNK_BYTES, CHUNK_ROWS
 from dolma.engines.units import BUCKET_BYTES
 from dolma.io.tables import GROUP_ROWS
 
 INFLATION = 3.5  # bytes of text in Arrow for one in a shard (Parquet, zstd 3): 173 MB for 49.3 in design/engines.md; 2.1 to 3.4 for pages and code
+GUESS = 1 - 1 / INFLATION  # share of an estimate of text that may not be: text takes no less room in Arrow than in a shard
 STRING = 36  # bytes of a short string (id, source, url) with its offset
 BASE = 280_000_000  # resident set of a worker before its first row: 262 to 278 MB measured with dedup's steps
 READ = 6  # row groups of its input that a worker has in memory in all forms: 80 to 105 MB measured for 15 MB of pages
@@ -51,8 +50,10 @@ class Extent:
 class Size:
     """What the shuffles and the reduce of a dataset take at most: None where nothing is known.
 
-    `memory` is bytes of one of `workers` processes, `shuffle` bytes of all scattered rows as Arrow, `spill` bytes that all sorts together have on disk at
-    a time, `disk` bytes of the work folder. `sure` when all inputs are there; `exact` when besides no step drops rows before the shuffle.
+    `memory` is bytes of one of `workers` processes in the pass that takes most, `shuffle` bytes of all scattered rows as Arrow, `spill` bytes that all sorts
+    together have on disk at a time, `disk` bytes of the work folder. `sure` when all inputs are there; `exact` when besides no step drops rows before the
+    shuffle and the group or reduce step does not say `at_most`. `spare` are bytes of an exact memory, `spare_disk` of an exact disk, that it may not take,
+    since text is estimated.
     """
 
     rows: int | None
@@ -65,14 +66,8 @@ class Size:
     exact: bool
     limited: bool = True  # whether the memory is that of the machine that plans
     mend: str = ""
-
-
-@dataclass(frozen=True)
-class Room:
-    """Bytes that a run may take: memory of one machine, None where it is another's, and disk below the root."""
-
-    memory: int | None
-    disk: int
+    spare: int = 0
+    spare_disk: int = 0
 
 
 class Sizing:
@@ -100,14 +95,16 @@ class Sizing:
         self.extents[name] = _made(compiled, taken, declared, buckets)
         if final is None and not tags:
             return None
-        spark = self.env.engine == "spark"
+        spark, workers = self.env.engine == "spark", self.env.workers
+        alone = self.env.scheduler != "local"  # each process has a machine of its own
         sure, drops = plan is not None and taken.sure, any(bound.step.kind == "keep" for bound in compiled.steps)
-        size = Size(0, 0, BASE + READ * _group(read, compiled.source), 0, 0, 1, sure, sure and not drops)
+        group, guess = _group(read, compiled.source)
+        size = Size(0, 0, BASE + READ * group, 0, 0, 1, sure, sure and not drops, spare=READ * guess)
         if tags:
-            size = _with_tags(size, compiled, tags, self.graph, self.env.workers)
+            size = _with_tags(size, compiled, tags, read, self.graph, workers)
         if final is not None and final.kind == "reduce":
             return _reduced(size, declared, spark and bool(final.distributed))
-        return size if final is None else _grouped(size, declared, taken, buckets, self.env.workers, spark)
+        return size if final is None else _grouped(size, declared, taken, buckets, workers, spark, alone)
 
     def extent(self, name: str) -> Extent:
         """What a dataset holds, or will hold when it is asked for in its turn."""
@@ -217,18 +214,19 @@ def _made(compiled: Compiled, taken: Extent, declared: Sizes | None, buckets: in
     return Extent(rows, text, stored, shards, -(-rows // shards), documents, sure=False)
 
 
-def _group(read: Extent, schema: pa.Schema) -> int:
-    """Bytes of a row group of the input in Arrow."""
+def _group(read: Extent, schema: pa.Schema) -> tuple[int, int]:
+    """Bytes of a row group of the input in Arrow, and how many of these are a guess."""
     if not read.rows or read.text is None:
-        return 0
-    return round(min(GROUP_ROWS, read.rows) * (width(schema) + read.text / read.rows))
+        return 0, 0
+    rows, text = min(GROUP_ROWS, read.rows), read.text / read.rows
+    return round(rows * (width(schema) + text)), round(rows * text * GUESS)
 
 
 def _plus(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other
 
 
-def _with_tags(size: Size, compiled: Compiled, tags: dict[str, Extent], graph: Graph, workers: int) -> Size:
+def _with_tags(size: Size, compiled: Compiled, tags: dict[str, Extent], read: Extent, graph: Graph, workers: int) -> Size:
     """Tag rows go by `origin` to the shard of their row."""
     rows = shuffle = memory = 0
     for name, extent in tags.items():
@@ -239,93 +237,77 @@ def _with_tags(size: Size, compiled: Compiled, tags: dict[str, Extent], graph: G
         memory = max(memory, COPIES * extent.largest * wide)
     sure = size.sure and all(extent.sure for extent in tags.values())
     exact = sure and (size.exact or compiled.final is None)
-    return Size(rows, shuffle, _plus(size.memory, memory), 0, shuffle, workers, sure, exact, mend="`workers: 1` in the env")
+    most = max(sum(extent.shards or workers for extent in tags.values()), read.shards or workers)  # units of the pass over the tags, of that over the rows
+    return replace(
+        size,
+        rows=rows,
+        shuffle=shuffle,
+        memory=_plus(size.memory, memory),
+        disk=shuffle,
+        workers=min(workers, most),
+        sure=sure,
+        exact=exact,
+        mend="`workers: 1` in the env",
+    )
 
 
 def _reduced(size: Size, declared: Sizes | None, distributed: bool) -> Size:
     """One process holds all; a form that an engine distributes is not bound to it."""
     if declared is None:
         return Size(None, size.shuffle, None, 0, size.disk, 1, size.sure, False)
-    memory = _plus(size.memory, declared.rows * declared.width + declared.text)
     mend = "a larger machine, fewer rows, or `engine: spark` where the step has a distributed form"
-    return Size(declared.rows, size.shuffle, memory, 0, size.disk, 1, size.sure, size.exact, limited=not distributed, mend=mend)
+    memory = _plus(size.memory, declared.rows * declared.width + declared.text)
+    return replace(
+        size,
+        rows=declared.rows,
+        memory=memory,
+        workers=1,
+        exact=size.exact and not declared.at_most,
+        limited=not distributed,
+        mend=mend,
+        spare=size.spare + round(declared.text * GUESS),
+    )
 
 
-def _grouped(size: Size, declared: Sizes | None, taken: Extent, buckets: int, workers: int, spark: bool) -> Size:
+def _grouped(size: Size, declared: Sizes | None, taken: Extent, buckets: int, workers: int, spark: bool, alone: bool = False) -> Size:
     """Each shard is scattered by one worker, each bucket sorted by one; Spark sorts and spills in its own executors."""
     if declared is None:
         return Size(None, None, None, None, None, workers, size.sure, False)
     shuffle = declared.rows * declared.width + declared.text
-    bucket = shuffle / buckets
-    chunk = min(bucket, CHUNK_ROWS * shuffle / max(declared.rows, 1))  # whole groups are given to the step in chunks of this many rows
+    groups = declared.groups or declared.rows
+    bucket = max(shuffle / buckets, shuffle / max(groups, 1))  # all rows of a group are in one bucket
+    row = shuffle / max(declared.rows, 1)
+    chunk = min(CHUNK_ROWS * row, CHUNK_ROWS * declared.width + CHUNK_BYTES)  # whole groups are given to the step in chunks of this many rows and bytes
+    chunk = min(bucket, max(chunk, shuffle / groups if declared.groups else 0))
     gather = min(SORT, 2 * bucket) + COPIES * chunk
     share = 1.0 if taken.largest is None or not taken.rows else taken.largest / taken.rows
     scatter = 0 if spark else COPIES * share * shuffle
-    mend = "smaller shards of the input" if scatter > gather else "more `buckets` in the recipe"
-    mend += ", fewer `workers` in the env, `engine: spark`, or a larger machine"
-    spill = round(min(workers, buckets) * bucket) if bucket > SORT else 0
+    unit = "more `groups` of the step" if declared.groups and declared.groups <= buckets else "more `buckets` in the recipe"
+    machine = ", fewer `workers` in the env, `engine: spark`, or a larger machine"
+    passes = [
+        (0, size.workers, size.mend),  # over tags
+        (scatter, min(workers, taken.shards or workers), f"smaller shards of the input{machine}"),
+        (gather, min(workers, buckets, groups or 1), f"{unit}{machine}"),
+    ]
+    most, at_once, mend = max(passes, key=lambda one: ((size.memory or 0) + one[0]) * (1 if alone else one[1]))
+    spill = round(min(min(workers, buckets) * bucket, shuffle)) if bucket > SORT else 0
     stored = round(declared.rows * declared.width + declared.text / INFLATION)
-    memory = _plus(size.memory, round(max(gather, scatter)))
-    if spark:  # shuffle files and spill lie on the disks of its executors
-        return Size(declared.rows, _plus(size.shuffle, shuffle), memory, None, size.disk, workers, size.sure, size.exact, limited=False, mend=mend)
-    disk = _plus(size.disk, stored + spill)
-    return Size(declared.rows, _plus(size.shuffle, shuffle), memory, spill, disk, workers, size.sure, size.exact, mend=mend)
-
-
-def room(env: Env, root: Path) -> Room:
-    """What this machine and the env allow; the memory of machines behind a scheduler is what the env says of it."""
-    memory = env.memory if env.scheduler != "local" or env.memory is not None else memory_here()
-    while not root.exists():
-        root = root.parent
-    return Room(memory, env.disk if env.disk is not None else shutil.disk_usage(root).free)
-
-
-def memory_here(groups: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")) -> int:
-    """Bytes of memory of this machine, or what its control groups (v1 and v2) leave to this process if that is less."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    try:
-        below = mine.read_text().splitlines()[-1].rsplit(":", 1)[-1].strip("/")
-    except (OSError, IndexError):
-        below = ""
-    folders = [groups, groups / "memory", *(groups / Path(*Path(below).parts[: n + 1]) for n in range(len(Path(below).parts)))]
-    for path in (folder / name for folder in folders for name in ("memory.max", "memory.limit_in_bytes")):
-        try:
-            found.append(int(path.read_text()))
-        except (OSError, ValueError):  # no such group, or `max`
-            continue
-    return min(found)
-
-
-def faults(name: str, size: Size, room: Room, env: Env, folder: Path) -> list[DolmaError]:
-    """Why the passes of `name` cannot fit: nothing where they can, or where only a bound of inputs that are not there yet is known."""
-    found: list[DolmaError] = []
-    if not size.sure:
-        return found
-    processes = min(size.workers, env.workers) if env.scheduler == "local" else 1
-    if size.limited and size.memory is not None and room.memory is not None and size.memory * processes > room.memory:
-        got = f"{human(size.memory)} in each of {processes} processes" if processes > 1 else human(size.memory)
-        mend = f"{size.mend}; or say in the env what it has: `memory`"
-        found.append(EnvironmentFault(name, "does not fit into the memory", got=got, expected=f"at most {human(room.memory)}", mend=mend))
-    free = room.disk + (_held(folder / ".work") if env.disk is None else 0)  # what an interrupted run has left there is part of what it takes
-    if size.disk is not None and size.disk > free:
-        mend = "another `root` in the env, on a larger disk; or `engine: spark`, which shuffles on the disks of its executors"
-        got = f"{human(size.disk)} of shuffle and spill"
-        found.append(EnvironmentFault(name, "does not fit on the disk", got=got, expected=f"at most {human(free)} below {folder.parent}", mend=mend))
-    return found
-
-
-def _held(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-
-
-def refuse(found: Sequence[DolmaError]) -> None:
-    """Raise what does not fit, if anything.
-
-    Raises:
-        EnvironmentFault: (or Errors with all of them) exit code 4.
-    """
-    if found:
-        raise found[0] if len(found) == 1 else Errors(found)
+    guess = GUESS * declared.text / max(shuffle, 1)
+    made = replace(
+        size,
+        rows=declared.rows,
+        shuffle=_plus(size.shuffle, shuffle),
+        memory=_plus(size.memory, round(most)),
+        spill=spill,
+        disk=_plus(size.disk, stored + spill),
+        workers=at_once,
+        exact=size.exact and not declared.at_most,
+        mend=mend,
+        spare=size.spare + round(most * guess),
+        spare_disk=round(spill * guess),
+    )
+    # shuffle files and spill lie on the disks of Spark's executors
+    return replace(made, spill=None, disk=size.disk, limited=False) if spark else made
 
 
 HEADER = ("rows", "shuffle", "memory", "spill")
@@ -338,17 +320,3 @@ def cells(size: Size | None) -> list[str]:
     most = "" if size.exact else "<= "
     sizes = ["-" if value is None else most + human(value) if value else "" for value in (size.shuffle, size.memory, size.spill)]
     return ["-" if size.rows is None else f"{most}{size.rows:,}", *sizes]
-
-
-def legend(found: Iterable[Size | None], room: Room) -> str:
-    """What the figures of a plan are, beside what there is; empty without any."""
-    shown = [size for size in found if size is not None]
-    if not shown:
-        return ""
-    workers = max(size.workers for size in shown)
-    memory = "" if room.memory is None or not any(size.limited for size in shown) else f" ({human(room.memory)} in all)"
-    parts = [f"memory: of {'the' if workers == 1 else f'each of {workers}'} worker{'s' if workers > 1 else ''}{memory}"]
-    parts += ["shuffle: in Arrow, before compression", f"spill: of all workers ({human(room.disk)} free)"]
-    if any(not size.exact for size in shown):
-        parts.append("<= at most: rows are dropped first, or inputs are still to be made")
-    return "\n".join(parts)

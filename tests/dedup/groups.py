@@ -21,6 +21,8 @@ def marks(step: Step, batch: pa.RecordBatch, *, size: int = 1 << 20, cap: int = 
     rows = pa.Table.from_batches([step.rows(batch, **wanted(step.rows, params))])
     ordered = rows.sort_by([(name, "ascending") for name in (*step.key, *step.order)])
     out = []
-    for chunk, starts, cont in whole_groups(ordered.to_batches(max_chunksize=size), step.key, cap, step.splittable, step.name):
+    most = params.get(step.cap_bytes)
+    batches = ordered.to_batches(max_chunksize=size)
+    for chunk, starts, cont in whole_groups(batches, step.key, cap, step.splittable, step.name, cap_bytes=most, mend=step.cap_mend):
         out += step.fn(chunk, starts, cont=cont, **wanted(step.fn, params)).to_pylist()
     return out

@@ -128,11 +128,14 @@ def test_parameters_that_mean_nothing_are_refused(params: dict[str, float]) -> N
         spans(documents(["a" * 100]), **params)
 
 
-def test_a_group_over_the_bytes_is_refused_with_the_groups_that_mend_it() -> None:
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_group_over_the_bytes_or_rows_is_refused_with_the_parameter_that_mends_it(size: int) -> None:
     batch = documents(["é" * 50] * 10)
-    assert len(spans(batch, least=20, most_bytes=1000)) == 10  # the first repeats itself
-    with pytest.raises(DataError, match="1,000 bytes, expected at most 999\n  mend: set groups: 2"):
-        spans(batch, least=20, most_bytes=999)
+    assert len(spans(batch, least=20, most_bytes=1000, size=size)) == 10  # the first repeats itself
+    with pytest.raises(DataError, match=r"more bytes than.*\n  got over 999, expected at most 999 bytes\n  mend: raise `groups` of mark_substrings"):
+        spans(batch, least=20, most_bytes=999, size=size)
+    with pytest.raises(DataError, match=r"more rows than.*\n  got over 9, expected at most 9 rows\n  mend: raise `groups` of mark_substrings"):
+        spans(batch, least=20, cap=9, size=size)
 
 
 @pytest.mark.kit

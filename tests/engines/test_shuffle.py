@@ -1,7 +1,10 @@
 """Whole groups from any batches."""
 
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EMFILE
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dolma import table
 from dolma.core.errors import DataError
 from dolma.engines import shuffle
 
@@ -20,11 +24,8 @@ def test_every_row_is_given_once_and_no_group_is_split_unseen(sizes: list[int], 
     key = np.repeat(np.arange(len(sizes)), sizes)
     whole = pa.record_batch({"k": pa.array(key, pa.int64()), "row": pa.array(np.arange(len(key)), pa.int64())})
     parts = [whole.slice(i, step) for i in range(0, len(key), step)]
-    old, shuffle.CHUNK_ROWS = shuffle.CHUNK_ROWS, chunk
-    try:
+    with limits(chunk, 1 << 20):
         chunks = list(shuffle.whole_groups(parts, ("k",), cap, True, "x"))
-    finally:
-        shuffle.CHUNK_ROWS = old
     rows, open_key, chunked = [], None, shuffle.Chunked()
     for batch, starts, cont in chunks:
         chunked.see(batch.num_rows, starts, cont)
@@ -40,6 +41,90 @@ def test_every_row_is_given_once_and_no_group_is_split_unseen(sizes: list[int], 
         assert sum(n in batch.column("k").to_pylist() for batch, _, _ in chunks) == -(-size // cap)
     large = [size for size in sizes if size > cap]
     assert (chunked.groups, chunked.rows) == (len(large), sum(large))
+
+
+@contextmanager
+def limits(rows: int, size: int) -> Iterator[None]:
+    old = shuffle.CHUNK_ROWS, shuffle.CHUNK_BYTES
+    shuffle.CHUNK_ROWS, shuffle.CHUNK_BYTES = rows, size
+    try:
+        yield
+    finally:
+        shuffle.CHUNK_ROWS, shuffle.CHUNK_BYTES = old
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> pa.RecordBatch:
+    """Sorted groups with strings and lists, some NULL, at an offset in their buffers."""
+    sizes = draw(st.lists(st.integers(1, 25), max_size=12))
+    key = np.repeat(np.arange(len(sizes)), sizes)
+    long = [draw(st.one_of(st.none(), st.integers(0, 60).map("é".__mul__))) for _ in key]
+    lists = [draw(st.one_of(st.none(), st.lists(st.integers(0, 9), max_size=9))) for _ in key]
+    kinds = {"k": pa.int64(), "row": pa.int64(), "text": pa.large_string(), "list": pa.list_(pa.int32())}
+    columns = [[-1, *key.tolist()], [-1, *range(len(key))], ["before", *long], [[1, 2, 3], *lists]]
+    return pa.RecordBatch.from_pydict(dict(zip(kinds, columns, strict=True)), schema=pa.schema(list(kinds.items()))).slice(1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts(), st.lists(st.integers(0, 30), max_size=40), st.integers(1, 20), st.integers(1, 40), st.integers(1, 300), st.booleans())
+def test_chunks_do_not_depend_on_batches_and_stay_in_their_bounds(
+    whole: pa.RecordBatch, cuts: list[int], cap: int, rows: int, size: int, splittable: bool
+) -> None:
+    borders = sorted({0, whole.num_rows, *(cut * whole.num_rows // 30 for cut in cuts)})
+    parts = [whole.slice(start, end - start) for start, end in pairwise(borders)]
+    copied = [part.take(pa.array(range(part.num_rows))) for part in parts]
+    of = [len((row["text"] or "").encode()) + 4 * len(row["list"] or []) for row in whole.to_pylist()]
+    cap = cap if splittable else 25
+    with limits(rows, size):
+        made = [list(shuffle.whole_groups(batches, ("k",), cap, splittable, "x")) for batches in ([whole], parts, copied, [whole.slice(0, 0), *parts])]
+    seen = [[(batch.to_pylist(), starts.tolist(), cont) for batch, starts, cont in chunks] for chunks in made]
+    assert all(one == seen[0] for one in seen)
+    assert [row["row"] for batch, _, cont in seen[0] for row in batch[int(cont) :]] == list(range(whole.num_rows))
+    for batch, starts, cont in seen[0]:
+        new = [of[row["row"]] for row in batch[int(cont) :]]
+        if len(starts) == 1 and splittable:  # a group, or a piece of one
+            assert len(new) <= max(cap, rows) and sum(new[:-1]) < size
+        elif len(starts) > 1:  # with the rest of a group before them
+            assert len(new) <= rows and sum(new) <= size
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts())
+def test_bytes_of_rows_are_those_of_their_values(whole: pa.RecordBatch) -> None:
+    expected = [len((row["text"] or "").encode()) + 4 * len(row["list"] or []) for row in whole.to_pylist()]
+    nested = pa.record_batch({"n": pa.array([[{"a": "xy", "b": 1}, {"a": None, "b": 2}], None, []], pa.list_(pa.struct({"a": pa.string(), "b": pa.int32()})))})
+    assert table.long_bytes(whole).tolist() == expected and table.long_bytes(nested.slice(0, 3)).tolist() == [10, 0, 0]
+
+
+def test_a_group_of_long_texts_is_given_in_pieces_before_it_fills_the_memory() -> None:
+    line = pa.array(["x" * 10_000] * 100, pa.large_string())
+    batch = pa.record_batch({"k": pa.array(np.zeros(100, np.int64)), "text": line})
+    with limits(65_536, 3_000_000):
+        taken, read = [], 0
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            nonlocal read
+            for _ in range(20):
+                read += 1
+                yield batch
+
+        for chunk, _, cont in shuffle.whole_groups(batches(), ("k",), 20_000, True, "x"):
+            taken.append((chunk.num_rows - int(cont), read))
+    assert taken == [(300, n) for n in (4, 7, 10, 13, 16, 19)] + [(200, 20)]
+
+
+def test_a_group_that_may_not_be_split_is_refused_while_it_grows() -> None:
+    batch, read = pa.record_batch({"k": pa.array([7] * 10, pa.int64()), "text": ["x" * 100] * 10}), 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal read
+        for _ in range(1000):
+            read += 1
+            yield batch
+
+    with pytest.raises(DataError, match="more bytes than this step can take\n  got over 2,500, expected at most 2,500 bytes\n  mend: raise `groups`"):
+        list(shuffle.whole_groups(batches(), ("k",), 10_000, False, "x", cap_bytes=2500, mend="raise `groups`"))
+    assert read == 3
 
 
 def test_a_growing_group_is_not_copied_again_with_each_batch() -> None:

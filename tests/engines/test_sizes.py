@@ -18,10 +18,12 @@ from dolma.core import counts, manifest
 from dolma.core.errors import EnvironmentFault
 from dolma.core.files import write_atomic
 from dolma.core.recipe import Compiled
-from dolma.core.step import Taken
+from dolma.core.step import Sizes, Taken
 from dolma.dedup.clusters import cluster_edges
-from dolma.engines import sizes, worker
+from dolma.dedup.substrings import mark_substrings
+from dolma.engines import fit, sizes, worker
 from dolma.engines.plan import Plan
+from dolma.engines.shuffle import CHUNK_ROWS
 from dolma.runner import PlanLine, Run
 from tests.engines.flow import RECIPES, write_env, write_raw, write_recipes
 
@@ -197,6 +199,19 @@ def test_a_bound_alone_refuses_nothing(place: Path, capsys: pytest.CaptureFixtur
     assert "<= " in waiting and "dedup/clusters: does not fit" not in err
 
 
+@pytest.mark.parametrize("name", ["dedup/clusters", "dedup/clustered"])
+def test_a_bound_that_does_not_fit_is_said_and_run(place: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Documents that have an edge are fewer than all, and those that a `keep` leaves than those that come."""
+    write_env(place, "small")
+    assert call(place, "run", *DEDUP[name].get("tags", ()), "dedup/edges", env="small") == 0
+    write_env(place, "small", memory="100 MB")
+    for verb in ("plan", "run"):
+        capsys.readouterr()
+        assert call(place, verb, name, env="small") == 0
+        warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{name}: may not fit into the memory: at most ")]
+        assert len(warned) == 1 and "there is 100 MB" in warned[0] and "; if it fails: " in warned[0]
+
+
 SIZE = sizes.Size(rows=10, shuffle=100, memory=3 << 30, spill=0, disk=5 << 30, workers=2, sure=True, exact=True)
 
 
@@ -205,29 +220,35 @@ EMPTY = sizes.Size(rows=0, shuffle=0, memory=sizes.BASE, spill=0, disk=0, worker
 
 def test_what_is_refused_and_why(place: Path) -> None:
     env = flow(place).env.model_copy(update={"workers": 2, "disk": None})
-    ample = sizes.Room(memory=8 << 30, disk=8 << 30)
+    ample = fit.Room(memory=8 << 30, disk=8 << 30)
 
-    def faults(size: sizes.Size, room: sizes.Room) -> list[str]:
-        return [error.what for error in sizes.faults("pool/near", size, room, env, place / "near")]
+    def faults(size: sizes.Size, room: fit.Room) -> list[str]:
+        return [error.what for error in fit.faults("pool/near", size, room, env, place / "near")]
 
     assert faults(SIZE, ample) == []
     assert faults(SIZE, replace(ample, memory=5 << 30)) == ["does not fit into the memory"]  # two workers of 3 GB
     assert faults(replace(SIZE, workers=1), replace(ample, memory=5 << 30)) == []  # a reduce is one process
     assert faults(replace(SIZE, limited=False), replace(ample, memory=1)) == []  # an engine distributes it
     assert faults(SIZE, replace(ample, memory=None)) == []  # a machine that nobody described
-    assert faults(SIZE, sizes.Room(1, 1)) == ["does not fit into the memory", "does not fit on the disk"]
-    assert faults(replace(SIZE, sure=False), sizes.Room(1, 1)) == []
+    assert faults(SIZE, fit.Room(1, 1)) == ["does not fit into the memory", "does not fit on the disk"]
+    assert faults(replace(SIZE, sure=False), fit.Room(1, 1)) == []
+    assert faults(replace(SIZE, exact=False), fit.Room(1, 1)) == []
+    half = replace(ample, memory=3 << 30, disk=4 << 30)
+    assert faults(replace(SIZE, spare=1 << 30, spare_disk=1 << 30), half) == ["does not fit into the memory"]  # 4 of 6 GB and 4 of 5 GB are certain
+    unsure = fit.doubts("pool/near", replace(SIZE, spare=2 << 30, spare_disk=1 << 30), half, env, place / "near")
+    assert [line.split(": ")[1] for line in unsure] == ["may not fit into the memory", "may not fit on the disk"]
+    assert fit.doubts("pool/near", SIZE, fit.Room(1, 1), env, place / "near") == fit.doubts("pool/near", SIZE, ample, env, place / "near") == []
     with pytest.raises(EnvironmentFault):
-        sizes.refuse(sizes.faults("pool/near", SIZE, replace(ample, disk=1), env, place / "near"))
+        fit.refuse(fit.faults("pool/near", SIZE, replace(ample, disk=1), env, place / "near"))
 
 
 def test_what_an_interrupted_run_left_is_not_asked_for_again(place: Path) -> None:
     left = place / "near" / ".work" / "shuffle"
     left.mkdir(parents=True)
     (left / "00000.arrow").write_bytes(bytes(2000))
-    size, room, env = replace(SIZE, memory=0, disk=2500), sizes.Room(None, 1000), flow(place).env
-    assert sizes.faults("near", size, room, env, place / "near") == []
-    assert len(sizes.faults("near", size, room, env, place / "other")) == 1
+    size, room, env = replace(SIZE, memory=0, disk=2500), fit.Room(None, 1000), flow(place).env
+    assert fit.faults("near", size, room, env, place / "near") == []
+    assert len(fit.faults("near", size, room, env, place / "other")) == 1
 
 
 def test_large_passes_spill_and_small_ones_do_not(place: Path) -> None:
@@ -245,10 +266,53 @@ def test_large_passes_spill_and_small_ones_do_not(place: Path) -> None:
         assert spark.shuffle == size.shuffle and spark.spill is None and not spark.limited
 
 
+DECLARED = Sizes(1_000_000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("shards", "buckets", "alone", "processes", "own"),
+    [
+        (1, 1, False, 1, 3_000_000_000),  # one shard of 1 GB, three times
+        (1, 8, False, 8, 250_000_000 + 3 * CHUNK_ROWS * 1000),  # 8 buckets take more together, at a time, than the shard
+        (1, 8, True, 1, 3_000_000_000),  # but none as much as that
+        (1000, 1, False, 8, 3_000_000),  # and so of 8 small shards and one bucket the bucket
+        (100, 4, False, 4, sizes.SORT + 3 * CHUNK_ROWS * 1000),
+    ],
+)
+def test_processes_are_no_more_than_shards_or_buckets(shards: int, buckets: int, alone: bool, processes: int, own: int) -> None:
+    taken = sizes.Extent(1_000_000, 0, 10**9, shards, 1_000_000 // shards)
+    size = sizes._grouped(EMPTY, DECLARED, taken, buckets, 8, spark=False, alone=alone)
+    assert (size.workers, size.memory) == (processes, sizes.BASE + own)
+
+
+def test_rows_of_a_group_are_in_one_bucket() -> None:
+    assert mark_substrings.sizes is not None
+    taken = sizes.Extent(10_000_000, 40_000_000_000, 12_000_000_000, 1000, 10_000)
+
+    def grouped(groups: int, buckets: int) -> sizes.Size:
+        assert mark_substrings.sizes is not None and taken.rows is not None and taken.text is not None
+        declared = mark_substrings.sizes(mark_substrings.params(groups=groups), Taken(taken.rows, taken.text, taken.rows))
+        return sizes._grouped(EMPTY, declared, taken, buckets, 4, spark=False)
+
+    one, many = grouped(1, 64), grouped(64, 64)
+    assert one.shuffle == many.shuffle and one.shuffle is not None
+    assert (one.workers, one.memory) == (1, round(sizes.BASE + sizes.SORT + 3 * one.shuffle)) and one.spill == one.shuffle
+    assert (many.workers, many.memory) == (4, round(sizes.BASE + sizes.SORT + 3 * one.shuffle / 64)) and many.spill == round(4 * one.shuffle / 64)
+    assert grouped(64, 1).spill == one.spill
+    assert "`groups`" in one.mend and "`groups`" in many.mend and "`buckets`" in grouped(64, 1).mend and not one.exact
+
+
+def test_an_estimate_of_text_refuses_only_what_its_shards_already_exceed() -> None:
+    taken = sizes.Extent(1000, 3_500_000_000, 1_000_000_000, 1, 1000)
+    size = sizes._grouped(EMPTY, Sizes(1000, 0, 3_500_000_000), taken, 1, 1, spark=False)
+    assert size.exact and size.memory == sizes.BASE + 3 * 3_500_000_000 and size.memory - size.spare == sizes.BASE + 3 * 1_000_000_000
+    assert size.disk is not None and size.disk - size.spare_disk == 2 * 1_000_000_000
+
+
 @pytest.mark.parametrize(("text", "expected"), [("1000\n", 1000), ("max\n", None)])
 def test_memory_is_what_the_control_group_leaves(tmp_path: Path, text: str, expected: int | None) -> None:
     (tmp_path / "user/mine").mkdir(parents=True)
     (tmp_path / "user" / "memory.max").write_text(text)
     (tmp_path / "self").write_text("0::/user/mine\n")
-    whole = sizes.memory_here(tmp_path / "none", tmp_path / "nothing")
-    assert sizes.memory_here(tmp_path, tmp_path / "self") == (expected or whole) and whole > 10_000_000
+    whole = fit.memory_here(tmp_path / "none", tmp_path / "nothing")
+    assert fit.memory_here(tmp_path, tmp_path / "self") == (expected or whole) and whole > 10_000_000
