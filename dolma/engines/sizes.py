@@ -19,8 +19,8 @@ from dolma.core.graph import Graph
 from dolma.core.manifest import Manifest
 from dolma.core.recipe import STREAMS, Compiled
 from dolma.core.step import Sizes, Taken
+from dolma.engines.groups import CHUNK_BYTES, CHUNK_ROWS
 from dolma.engines.plan import Plan
-from dolma.engines.shuffle import CHUNK_BYTES, CHUNK_ROWS
 from dolma.engines.units import BUCKET_BYTES
 from dolma.io.tables import GROUP_ROWS
 

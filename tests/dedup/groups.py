@@ -5,7 +5,8 @@ from typing import Any
 import pyarrow as pa
 
 from dolma.core.step import Step
-from dolma.engines.shuffle import wanted, whole_groups
+from dolma.engines.groups import whole_groups
+from dolma.engines.shuffle import wanted
 
 
 def documents(texts: list[str | None], keys: list[int] | None = None) -> pa.RecordBatch:

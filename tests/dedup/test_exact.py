@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dolma.core.errors import ConfigError
 from dolma.dedup.exact import mark_exact
-from dolma.engines import shuffle
+from dolma.engines import groups
 from tests.dedup.groups import documents, marks
 
 TEXTS = st.lists(st.sampled_from(["", None, "a", "A", "a ", "a\n", "中文", "中文 ", "😀", "é", "e\u0301", "long " * 40]), max_size=30)
@@ -56,7 +56,7 @@ def test_a_giant_group_in_chunks_gives_the_marks_of_one_that_arrives_whole(monke
     batch = documents(["same"] * 95 + ["other"] * 3 + ["same"] * 5)
     expected = found(batch)
     assert len(expected) == 101 and set(expected.values()) == {0, 95}
-    monkeypatch.setattr(shuffle, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(groups, "CHUNK_ROWS", 10)
     assert found(batch, size=7, cap=20) == expected
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.step import Step
 from dolma.dedup.increment import BANDS, ID, MATCH, SHARED, TEXT, choose_match, index_bands, match_bands, verify_matches
-from dolma.engines import shuffle
+from dolma.engines import groups
 from dolma.kernels.jaccard import jaccards
 from tests.built import dataset
 from tests.dedup.groups import documents
@@ -23,7 +23,7 @@ SMALL = {"shingle": 2, "bands": 3, "rows": 2, "seed": 1}
 def grouped(step: Step, rows: list[dict], schema: dict[str, pa.DataType], *, size: int = 1 << 20, cap: int = 1 << 20, **params: Any) -> list[dict]:
     """What a group step without `rows` makes of rows in any order."""
     ordered = pa.Table.from_pylist(rows, schema=pa.schema(list(schema.items()))).sort_by([(name, "ascending") for name in (*step.key, *step.order)])
-    chunks = shuffle.whole_groups(ordered.to_batches(max_chunksize=size), step.key, cap, step.splittable, step.name)
+    chunks = groups.whole_groups(ordered.to_batches(max_chunksize=size), step.key, cap, step.splittable, step.name)
     return [row for chunk, starts, cont in chunks for row in step.fn(chunk, starts, cont=cont, **params).to_pylist()]
 
 
@@ -52,7 +52,7 @@ def test_a_giant_band_in_chunks_gives_the_index_of_one_that_arrives_whole(monkey
     rows = index_bands.rows(documents(["same text here"] * 60 + ["another text there"] * 4), delivery=0, **SMALL).to_pylist()
     whole = grouped(index_bands, rows, BANDS, every=every)
     assert len(whole) == (64 * 5 if every else 64 + 2 * 4)
-    monkeypatch.setattr(shuffle, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(groups, "CHUNK_ROWS", 10)
     assert grouped(index_bands, rows, BANDS, every=every, size=7, cap=20) == whole
 
 
@@ -60,7 +60,7 @@ def test_a_giant_band_in_chunks_gives_the_matches_of_one_that_arrives_whole(monk
     rows = index(["same text here"] * 5, list(range(5)), 0) + index(["same text here"] * 60, list(range(100, 160)), 1)
     whole = grouped(match_bands, rows, BANDS, delivery=1)
     assert len(whole) == 60 * 4 and {row["match_key"] for row in whole} == {0}
-    monkeypatch.setattr(shuffle, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(groups, "CHUNK_ROWS", 10)
     assert grouped(match_bands, rows, BANDS, delivery=1, size=7, cap=20) == whole
 
 

@@ -18,7 +18,7 @@ from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import TABLES, append
 from dolma.dedup.clusters import cluster_edges
 from dolma.dedup.minhash import mark_minhash
-from dolma.engines import shuffle
+from dolma.engines import groups
 from dolma.kernels.minhash import shingle_sets
 from tests.dedup.groups import documents, marks
 
@@ -83,7 +83,7 @@ def test_a_giant_band_in_chunks_gives_the_edges_of_one_that_arrives_whole(monkey
     batch = documents(["same text here"] * 60 + ["another text there"] * 4)
     expected = edges(batch, bands=3, rows=2)
     assert len(expected) == 59 + 3
-    monkeypatch.setattr(shuffle, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(groups, "CHUNK_ROWS", 10)
     assert edges(batch, bands=3, rows=2, size=7, cap=20) == expected
 
 

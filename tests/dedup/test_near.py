@@ -20,7 +20,7 @@ from dolma.dedup.exact import mark_exact
 from dolma.dedup.minhash import mark_minhash
 from dolma.dedup.near import TAG, mark_near
 from dolma.dedup.verify import verify_pairs
-from dolma.engines import shuffle
+from dolma.engines import groups
 from dolma.kernels.jaccard import jaccards
 from dolma.kernels.minhash import band_keys
 from dolma.table import set as set_columns
@@ -72,7 +72,7 @@ def test_a_giant_cluster_in_chunks_gives_the_marks_of_one_that_arrives_whole(mon
     batch = clustered([*texts, "other text", "other text"], [4] * 60 + [9] * 2, ages=[-(k % 7) for k in range(62)])
     expected = near(batch, prefer="age")
     assert len(expected) == 62 and sum(row["near_of"] is None for row in expected.values()) == 2
-    monkeypatch.setattr(shuffle, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(groups, "CHUNK_ROWS", 10)
     monkeypatch.setattr(verify, "PART_BYTES", 900)
     rows = marks(mark_near, batch, size=7, cap=20, prefer="age")
     assert len(rows) == 62 and {row["key"]: row for row in rows} == expected

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dolma.core.errors import ConfigError
 from dolma.core.schema import TABLES
 from dolma.dedup.paragraphs import mark_paragraphs
-from dolma.engines import shuffle
+from dolma.engines import groups
 from tests.dedup.groups import documents, marks
 
 LINES = st.lists(st.sampled_from(["", " ", "a", "b", "a ", "A", "中文没有空格", "नमस्ते दुनिया", "😀", "line", "line of text", "\u3000"]), max_size=7)
@@ -96,14 +96,14 @@ def test_a_giant_group_in_chunks_gives_the_spans_of_one_that_arrives_whole(monke
     batch = documents(["Read more\nRead more\nown"] * 40 + ["other\nRead more"] * 3)
     expected = found(batch)
     assert len(expected) == 79 + 39 + 2 + 3
-    monkeypatch.setattr(shuffle, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(groups, "CHUNK_ROWS", 10)
     assert found(batch, size=7, cap=20) == expected
 
 
 @pytest.mark.parametrize("size", [3, 7, 1 << 20])
 def test_rows_with_one_key_keep_the_first_row_in_whatever_order_they_come(size: int, monkeypatch) -> None:
     assert marks(mark_paragraphs, documents(["x", "x\r\n"], keys=[3, 3])) == [{"origin": 1, "key": 3, "start": 0, "end": 3}]
-    monkeypatch.setattr(shuffle, "CHUNK_ROWS", min(size, shuffle.CHUNK_ROWS))
+    monkeypatch.setattr(groups, "CHUNK_ROWS", min(size, groups.CHUNK_ROWS))
     batch = documents(["x\nx"] * 9, keys=[5] * 7 + [4, 4])
     expected = marks(mark_paragraphs, batch, size=size, cap=size)
     assert [row["origin"] for row in expected if row["key"] == 4] == [8, 7, 8]  # sorted by their place in the text, then by their row

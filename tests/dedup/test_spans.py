@@ -16,8 +16,8 @@ from dolma.core import manifest
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import TABLES
 from dolma.dedup.spans import SPAN, cut_spans, join_spans
-from dolma.engines import shuffle
-from dolma.engines.shuffle import whole_groups
+from dolma.engines import groups
+from dolma.engines.groups import whole_groups
 from dolma.runner import run
 
 SPANS = pa.schema(list(TABLES["span"].items()))
@@ -58,7 +58,7 @@ def test_documents_that_are_cut_into_chunks_keep_all_their_spans(monkeypatch) ->
     rows = [(document, 3 * k, 3 * k + 2) for document in range(9) for k in range(40)]
     expected = joined(rows, "lines")
     assert [row["lines_chars"] for row in expected] == [80] * 9
-    monkeypatch.setattr(shuffle, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(groups, "CHUNK_ROWS", 10)
     assert joined(rows, "lines", size=7) == expected
 
 

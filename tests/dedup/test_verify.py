@@ -12,8 +12,8 @@ from dolma.core.errors import ConfigError, DataError
 from dolma.core.schema import TABLES
 from dolma.dedup import verify
 from dolma.dedup.verify import MOST, verify_pairs
-from dolma.engines import shuffle
-from dolma.engines.shuffle import whole_groups
+from dolma.engines import groups
+from dolma.engines.groups import whole_groups
 from tests.dedup.groups import documents, marks
 
 TEXTS = st.lists(st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join), max_size=12)
@@ -66,7 +66,7 @@ def test_the_size_of_batches_and_parts_makes_no_difference(monkeypatch: pytest.M
     batch = clustered(texts, [k % 7 for k in range(40)])
     made = edges(batch)
     assert len(made) == 33  # each of 7 clusters is connected
-    monkeypatch.setattr(shuffle, "CHUNK_ROWS", 5)
+    monkeypatch.setattr(groups, "CHUNK_ROWS", 5)
     monkeypatch.setattr(verify, "PART_BYTES", 300)
     assert edges(batch, size=3) == made
 

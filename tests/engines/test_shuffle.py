@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dolma import table
 from dolma.core.errors import DataError
-from dolma.engines import shuffle
+from dolma.engines import groups, shuffle
 
 
 @settings(max_examples=60, deadline=None)
@@ -25,8 +25,8 @@ def test_every_row_is_given_once_and_no_group_is_split_unseen(sizes: list[int], 
     whole = pa.record_batch({"k": pa.array(key, pa.int64()), "row": pa.array(np.arange(len(key)), pa.int64())})
     parts = [whole.slice(i, step) for i in range(0, len(key), step)]
     with limits(chunk, 1 << 20):
-        chunks = list(shuffle.whole_groups(parts, ("k",), cap, True, "x"))
-    rows, open_key, chunked = [], None, shuffle.Chunked()
+        chunks = list(groups.whole_groups(parts, ("k",), cap, True, "x"))
+    rows, open_key, chunked = [], None, groups.Chunked()
     for batch, starts, cont in chunks:
         chunked.see(batch.num_rows, starts, cont)
         keys = batch.column("k").to_numpy()
@@ -45,12 +45,12 @@ def test_every_row_is_given_once_and_no_group_is_split_unseen(sizes: list[int], 
 
 @contextmanager
 def limits(rows: int, size: int) -> Iterator[None]:
-    old = shuffle.CHUNK_ROWS, shuffle.CHUNK_BYTES
-    shuffle.CHUNK_ROWS, shuffle.CHUNK_BYTES = rows, size
+    old = groups.CHUNK_ROWS, groups.CHUNK_BYTES
+    groups.CHUNK_ROWS, groups.CHUNK_BYTES = rows, size
     try:
         yield
     finally:
-        shuffle.CHUNK_ROWS, shuffle.CHUNK_BYTES = old
+        groups.CHUNK_ROWS, groups.CHUNK_BYTES = old
 
 
 @st.composite
@@ -76,7 +76,7 @@ def test_chunks_do_not_depend_on_batches_and_stay_in_their_bounds(
     of = [len((row["text"] or "").encode()) + 4 * len(row["list"] or []) for row in whole.to_pylist()]
     cap = cap if splittable else 25
     with limits(rows, size):
-        made = [list(shuffle.whole_groups(batches, ("k",), cap, splittable, "x")) for batches in ([whole], parts, copied, [whole.slice(0, 0), *parts])]
+        made = [list(groups.whole_groups(batches, ("k",), cap, splittable, "x")) for batches in ([whole], parts, copied, [whole.slice(0, 0), *parts])]
     seen = [[(batch.to_pylist(), starts.tolist(), cont) for batch, starts, cont in chunks] for chunks in made]
     assert all(one == seen[0] for one in seen)
     assert [row["row"] for batch, _, cont in seen[0] for row in batch[int(cont) :]] == list(range(whole.num_rows))
@@ -108,7 +108,7 @@ def test_a_group_of_long_texts_is_given_in_pieces_before_it_fills_the_memory() -
                 read += 1
                 yield batch
 
-        for chunk, _, cont in shuffle.whole_groups(batches(), ("k",), 20_000, True, "x"):
+        for chunk, _, cont in groups.whole_groups(batches(), ("k",), 20_000, True, "x"):
             taken.append((chunk.num_rows - int(cont), read))
     assert taken == [(300, n) for n in (4, 7, 10, 13, 16, 19)] + [(200, 20)]
 
@@ -123,7 +123,7 @@ def test_a_group_that_may_not_be_split_is_refused_while_it_grows() -> None:
             yield batch
 
     with pytest.raises(DataError, match="more bytes than this step can take\n  got over 2,500, expected at most 2,500 bytes\n  mend: raise `groups`"):
-        list(shuffle.whole_groups(batches(), ("k",), 10_000, False, "x", cap_bytes=2500, mend="raise `groups`"))
+        list(groups.whole_groups(batches(), ("k",), 10_000, False, "x", cap_bytes=2500, mend="raise `groups`"))
     assert read == 3
 
 
@@ -132,7 +132,7 @@ def test_a_growing_group_is_not_copied_again_with_each_batch() -> None:
     parts = [whole.slice(start, 1000) for start in range(0, 400_000, 1000)]
     before = pa.total_allocated_bytes()
     given, most = 0, 0
-    for batch, _, _ in shuffle.whole_groups(parts, ("k",), 1_000_000, False, "x"):
+    for batch, _, _ in groups.whole_groups(parts, ("k",), 1_000_000, False, "x"):
         given, most = given + batch.num_rows, max(most, pa.total_allocated_bytes() - before)
         del batch
     assert given == 400_000 and most < 1.1 * whole.nbytes
@@ -186,7 +186,7 @@ def test_a_machine_that_cannot_read_is_not_called_damage(tmp_path: Path) -> None
 def test_a_giant_group_is_refused_by_a_step_that_cannot_split_it() -> None:
     batch = pa.record_batch({"k": pa.array([1] * 70_000, pa.int64())})
     with pytest.raises(DataError, match="more rows than this step can take"):
-        list(shuffle.whole_groups([batch, batch], ("k",), 1000, False, "x"))
+        list(groups.whole_groups([batch, batch], ("k",), 1000, False, "x"))
 
 
 def test_buckets_do_not_depend_on_batches_and_spread() -> None:

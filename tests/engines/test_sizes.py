@@ -22,8 +22,8 @@ from dolma.core.step import Sizes, Taken
 from dolma.dedup.clusters import cluster_edges
 from dolma.dedup.substrings import mark_substrings
 from dolma.engines import fit, sizes, worker
+from dolma.engines.groups import CHUNK_ROWS
 from dolma.engines.plan import Plan
-from dolma.engines.shuffle import CHUNK_ROWS
 from dolma.runner import PlanLine, Run
 from tests.engines.flow import RECIPES, write_env, write_raw, write_recipes
 
