@@ -19,8 +19,9 @@ def whole_groups(
     """Cut sorted rows into batches of whole groups: (batch, first row of each group, whether row 0 repeats a group's first row).
 
     A group of a splittable step comes in pieces that each begin with its first row: a piece ends with `cap` rows, or with the row by which its strings and
-    lists have `CHUNK_BYTES`. Whole groups come together while they stay within `CHUNK_ROWS` and `CHUNK_BYTES`. So a batch has at most `CHUNK_BYTES` and
-    two rows, and all borders are the same however the rows were cut into `batches`. No row is copied more than twice.
+    lists have `CHUNK_BYTES`, but never as one row alone: a step may compare the others to the first. Whole groups come together while they stay within
+    `CHUNK_ROWS` and `CHUNK_BYTES`. So a batch has at most `CHUNK_BYTES` and three rows, or one group that cannot be split, and all borders are the same
+    however the rows were cut into `batches`. No row is copied more than twice.
 
     Args:
         cap_bytes: of the strings and lists of one group, where the step cannot take it in pieces.
@@ -92,7 +93,7 @@ class _Borders:
             had, bytes_had = int(rows[group]) - (end - at), int(size[group] - (ends[end] - ends[at]))
             while True:
                 full = int(np.searchsorted(ends, ends[at] + CHUNK_BYTES - bytes_had))  # the first row before which the piece has its bytes
-                at = min(at + self.cap - had, max(full, at))
+                at = min(at + self.cap - had, max(full, at, at + 2 - had))
                 if at >= end:
                     break
                 cuts.append(at)
