@@ -121,19 +121,7 @@ def _sizes(params: Any, taken: Taken) -> Sizes:
 
 
 @group_step(key=("band_key",), order=("key", "origin"), needs=_needs, rows=band_rows, out=TABLES["edge"], sizes=_sizes, splittable=True, version=2)
-def mark_minhash(
-    batch: pa.RecordBatch,
-    starts: np.ndarray,
-    *,
-    cont: bool,
-    shingle: int = 5,
-    preset: Preset | None = None,
-    bands: int | None = None,
-    rows: int | None = None,
-    seed: int = 1,
-    tokens: str | None = None,
-    within: str | None = None,
-) -> pa.RecordBatch:
+def mark_minhash(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) -> pa.RecordBatch:
     """An edge from each text of a band to the band's first, the one with the smallest key.
 
     Args:

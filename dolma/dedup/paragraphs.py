@@ -30,12 +30,12 @@ def _rows(batch: pa.RecordBatch, *, unit: Literal["line", "paragraph"] = "line",
     return pa.RecordBatch.from_pydict(columns)
 
 
-# (high, key, start) is a sort key of 23 bytes: DuckDB takes .27 CPU s for 1.9 M rows, and .52 where it is longer than 24. So the rest of the hash and the
-# order of documents with one key, which are rare, are seen to below.
 def _sizes(params: Any, taken: Taken) -> Sizes:
     return Sizes(taken.rows + taken.text // 65, 40, at_most=True)  # 65 bytes a line: 2.0M in 130 MB of the data kit's pages
 
 
+# (high, key, start) is a sort key of 23 bytes: DuckDB takes .27 CPU s for 1.9 M rows, and .52 where it is longer than 24. So the rest of the hash and the
+# order of documents with one key, which are rare, are seen to below.
 @group_step(key=("high",), order=("key", "start"), needs=("key", "text"), rows=_rows, out=TABLES["span"], splittable=True, sizes=_sizes)
 def mark_paragraphs(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, unit: Literal["line", "paragraph"] = "line", least: int = 1) -> pa.RecordBatch:
     """A span for every paragraph but the first of its equals: that of the smallest document key, and of its paragraphs the one that comes first.

@@ -76,7 +76,7 @@ EXCEPTIONS = {
         Swift-exception Texinfo-exception u-boot-exception-2.0 UBDL-exception Universal-FOSS-exception-1.0 vsftpd-openssl-exception x11vnc-openssl-exception
     """,
 }
-# Names in use that are no identifiers: the classifiers of Python packages, https://pypi.org/classifiers, and short forms. What ends with "public domain" is
+# Names in use that are no identifiers: the trove classifiers of Python packages, and short forms. What ends with "public domain" is
 # permissive.
 NAMES = {
     "permissive": """
