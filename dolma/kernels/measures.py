@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from dolma.kernels.lines import last_of, line_end, trim
-from dolma.kernels.words import ASCII_CLASS, ASCII_WORD, LETTER, MARK, NUMBER, SEED, SPACE, class_of, code_points, decode, hash_end, hash_step, lower_of
+from dolma.kernels.words import ASCII_CLASS, ASCII_WORD, LETTER, MARK, NUMBER, SPACE, class_of, code_points, decode, lower_of, word_at
 
 # Columns of `quality`, in order; counts come before ratios.
 QUALITY = (
@@ -60,9 +60,8 @@ def _lines(data: np.ndarray, start: int, end: int, short: int, out: np.ndarray) 
 def _scan(data: np.ndarray, start: int, end: int, wanted: np.ndarray) -> tuple[int, int, int, int, int, int, int, int]:
     """Words, stop words, runs, bytes in runs, runs without a letter, line feeds, sentence ends, braces; in one pass, since words and runs end together."""
     words = stops = runs = size = bare = feeds = sentences = braces = 0
-    state = SEED
     inside = letter = ended = False
-    begin = -1
+    begin = word = -1
     i = start
     while i < end:
         byte = data[i]
@@ -73,13 +72,12 @@ def _scan(data: np.ndarray, start: int, end: int, wanted: np.ndarray) -> tuple[i
             kind = class_of(code)
             small = lower_of(code) if kind in (LETTER, NUMBER) or (inside and kind == MARK) else 0
         if small:
-            state = hash_step(state, small)
+            word = word if inside else i
             inside = True
         elif inside:
             inside = False
             words += 1
-            stops += _among(hash_end(state), wanted)
-            state = SEED
+            stops += _among(word_at(data, word, i)[1], wanted)
         if kind == SPACE:
             feeds += code == 10
             if begin >= 0:
@@ -98,7 +96,7 @@ def _scan(data: np.ndarray, start: int, end: int, wanted: np.ndarray) -> tuple[i
         i = after
     if inside:
         words += 1
-        stops += _among(hash_end(state), wanted)
+        stops += _among(word_at(data, word, end)[1], wanted)
     if begin >= 0:
         runs += 1
         size += end - begin

@@ -16,6 +16,8 @@ import numba
 import numpy as np
 import pyarrow as pa
 
+from dolma.kernels.lanes import WIDE, high, highest, letters, load, lowest
+
 WORD_RULE = "v1"
 
 OTHER, LETTER, NUMBER, MARK, SPACE = 0, 1, 2, 3, 4
@@ -83,7 +85,10 @@ del _ALL
 SEED = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bit: offset basis and prime. Source: draft-eastlake-fnv
 _PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0xFF51AFD7ED558CCD)  # finaliser of MurmurHash3 (public domain): FNV's high bits are weak for short words
-_S33 = np.uint64(33)
+_S32, _S33 = np.uint64(32), np.uint64(33)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
+_NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF)
+_SMALL = np.uint64(0x2020202020202020)  # makes ASCII letters lower-case; digits have these bits
 
 
 def buffers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -164,6 +169,118 @@ def hash_end(state: np.uint64) -> np.uint64:
     return state ^ (state >> _S33)
 
 
+@numba.njit(cache=True, forceinline=True)
+def _step(state: np.uint64, block: np.uint64) -> np.uint64:
+    """The state of a word's hash after eight more bytes: of words of up to eight bytes no two have the same."""
+    state = (state ^ block) * _GOLDEN
+    return state ^ (state >> _S32)
+
+
+@numba.njit(cache=True, forceinline=True)
+def _ascii_hash(data: np.ndarray, i: int, size: int) -> np.uint64:
+    """The hash of the ASCII word `data[i:i + size]`; reads whole blocks of eight bytes."""
+    state = _NONE
+    while size > 8:
+        state = _step(state, load(data, i) | _SMALL)
+        i += 8
+        size -= 8
+    return hash_end(_step(state, (load(data, i) | _SMALL) & (_ALL >> np.uint64(64 - 8 * size))))
+
+
+@numba.njit(cache=True, forceinline=True)
+def _part_of(code: int, inside: bool) -> bool:
+    kind = class_of(code)
+    return kind in (LETTER, NUMBER) or (inside and kind == MARK)
+
+
+@numba.njit(cache=True)
+def _packed(code: int) -> tuple[np.uint64, int]:
+    """The UTF-8 bytes of a code point, the first the lowest, and how many they are."""
+    if code < 0x80:
+        return np.uint64(code), 1
+    if code < 0x800:
+        return np.uint64((0xC0 | code >> 6) | (0x80 | code & 63) << 8), 2
+    if code < 0x10000:
+        return np.uint64((0xE0 | code >> 12) | (0x80 | code >> 6 & 63) << 8 | (0x80 | code & 63) << 16), 3
+    return np.uint64((0xF0 | code >> 18) | (0x80 | code >> 12 & 63) << 8 | (0x80 | code >> 6 & 63) << 16 | (0x80 | code & 63) << 24), 4
+
+
+@numba.njit(cache=True)
+def word_at(data: np.ndarray, i: int, end: int) -> tuple[int, np.uint64]:
+    """The end and the hash of the word that begins at byte `i`, which is a letter's or a digit's.
+
+    The hash is of the UTF-8 bytes of the lower-case word in little-endian blocks of eight, the last one filled up with zeros, which no word holds.
+    """
+    state, block = _NONE, _NONE
+    begin, size = i, 0
+    while i < end:
+        byte = data[i]
+        if byte < 128:
+            code, after = int(ASCII_WORD[byte]), i + 1
+            if code == 0:
+                break
+        else:
+            code, after = decode(data, i, end)
+            if not _part_of(code, i > begin):
+                break
+            code = lower_of(code)
+        i = after
+        bits, width = _packed(code)
+        block |= bits << np.uint64(8 * size)
+        size += width
+        if size >= 8:
+            state = _step(state, block)
+            size -= 8
+            block = bits >> np.uint64(8 * (width - size)) if size else _NONE
+    if size:
+        state = _step(state, block)
+    return i, hash_end(state)
+
+
+@numba.njit(cache=True)
+def _next_word(data: np.ndarray, i: int, end: int) -> int:
+    """The first byte of the first word at or after byte `i`; `end` where there is none."""
+    while i < end:
+        byte = data[i]
+        if byte < 128:
+            if ASCII_WORD[byte]:
+                return i
+            i += 1
+        else:
+            code, after = decode(data, i, end)
+            if _part_of(code, False):
+                return i
+            i = after
+    return end
+
+
+@numba.njit(cache=True, forceinline=True)
+def _block(data: np.ndarray, i: int, end: int) -> tuple[np.uint64, int, bool]:
+    """ASCII words that lie whole in the 64 bytes from `i`, where to go on, and whether a word that must be read byte by byte begins there.
+
+    Returns:
+        Bits of the words' bytes; the byte after what is settled.
+    """
+    bits, wide = letters(data, i), high(data, i)
+    width = min(WIDE, end - i)
+    if wide:
+        width = min(width, lowest(wide))
+    if width < WIDE:
+        bits &= (_ONE << np.uint64(width)) - _ONE
+    tail = highest(~(bits << np.uint64(WIDE - width))) if width else 0  # letters and digits up to the end of these bytes
+    after = i + width
+    if width < WIDE:
+        if after == end:
+            return bits, after, False
+        code, beyond = decode(data, after, end)
+        if not _part_of(code, tail > 0):
+            return bits, beyond, False
+    if tail:
+        bits &= (_ONE << np.uint64(width - tail)) - _ONE
+    # a word that fills all 64 bytes, or one that meets a letter that is no ASCII; else the next block begins with the open word
+    return bits, after - tail, width < WIDE or tail == WIDE
+
+
 @numba.njit(cache=True)
 def fill_words(data: np.ndarray, start: int, end: int, starts: np.ndarray, ends: np.ndarray, hashes: np.ndarray) -> int:
     """The words of one text: byte borders and hash of the lower-case word, written into arrays of at least `most_words(end - start)` entries.
@@ -176,35 +293,27 @@ def fill_words(data: np.ndarray, start: int, end: int, starts: np.ndarray, ends:
     Returns:
         The number of words.
     """
-    n = 0
-    inside = False
-    state = SEED
-    i = start
+    n, i, fast = 0, int(start), len(data) - 2 * WIDE - 8  # up to there whole blocks can be read without leaving the buffer
     while i < end:
-        byte = data[i]
-        if byte < 128:
-            small = int(ASCII_WORD[byte])
-            after = i + 1
+        if i <= fast:
+            bits, after, by_bytes = _block(data, i, end)
+            edges = bits ^ (bits << _ONE)
+            while edges:
+                a = lowest(edges)
+                edges &= edges - _ONE
+                b = lowest(edges)
+                edges &= edges - _ONE
+                k = np.uint64(n)
+                starts[k], ends[k], hashes[k] = i + a, i + b, _ascii_hash(data, i + a, b - a)
+                n += 1
+            i = after
         else:
-            code, after = decode(data, i, end)
-            kind = class_of(code)
-            small = lower_of(code) if kind in (LETTER, NUMBER) or (inside and kind == MARK) else 0
-        if small:
-            if not inside:
-                inside = True
-                starts[n] = i
-                state = SEED
-            state = hash_step(state, small)
-        elif inside:
-            inside = False
+            i, by_bytes = _next_word(data, i, end), True
+        if by_bytes and i < end:
+            starts[n] = i
+            i, hashes[n] = word_at(data, i, end)
             ends[n] = i
-            hashes[n] = hash_end(state)
             n += 1
-        i = after
-    if inside:
-        ends[n] = end
-        hashes[n] = hash_end(state)
-        n += 1
     return n
 
 

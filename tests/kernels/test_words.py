@@ -72,12 +72,37 @@ def test_hash_is_the_same_for_any_case() -> None:
 
 
 def plain_hash(word: str) -> int:
-    """FNV-1a over lower-case code points, then half of MurmurHash3's finaliser."""
-    state = 0xCBF29CE484222325
-    for char in word.lower():
-        state = (state ^ ord(char)) * 0x100000001B3 % 2**64
+    """Blocks of eight bytes of the lower-case word, multiplied one into the other, then half of MurmurHash3's finaliser."""
+    small = "".join(low if len(low := char.lower()) == 1 else char for char in word).encode()
+    state = 0
+    for at in range(0, len(small), 8):
+        state = (state ^ int.from_bytes(small[at : at + 8], "little")) * 0x9E3779B97F4A7C15 % 2**64
+        state ^= state >> 32
     state = (state ^ state >> 33) * 0xFF51AFD7ED558CCD % 2**64
     return state ^ state >> 33
+
+
+MIXED = st.lists(
+    st.one_of(
+        st.text("abcXYZ019", min_size=1, max_size=70),
+        st.sampled_from([" ", ", ", "\u2019", "\u00e9", "\u00c9t", "\u0130", "\u212a", "\u0301", "\u4e2d\u6587", "\U00010400", "[`{@/:", "\x7f", "\n"]),
+    ),
+    max_size=40,
+).map("".join)
+
+
+@same_unicode
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.one_of(MIXED, TEXT), min_size=1, max_size=3), st.integers(0, 150))
+def test_borders_and_hashes_equal_plain_python_wherever_the_buffer_ends(texts: list[str], room: int) -> None:
+    data, offsets = kernel.buffers(pa.array([*texts, "x" * room], pa.large_string()))
+    for text, start, end in zip(texts, offsets[:-1].tolist(), offsets[1:].tolist(), strict=False):
+        size = kernel.most_words(end - start)
+        starts, ends, hashes = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.uint64)
+        n = kernel.fill_words(data, start, end, starts, ends, hashes)
+        found = [data[a:b].tobytes().decode() for a, b in zip(starts[:n], ends[:n], strict=True)]
+        assert found == plain_words(text)
+        assert hashes[:n].tolist() == [plain_hash(word) for word in found]
 
 
 def test_hash_is_the_published_function_of_lower_case_code_points() -> None:
