@@ -123,7 +123,7 @@ def test_keys_are_the_same_in_every_run_and_never_negative() -> None:
     texts = ["the quick brown fox jumps over the lazy dog", "中文 and 😀", ""]
     keys, _ = minhash.band_keys(column(texts), shingle=3, bands=2, rows=3, seed=1)
     # datasets hold such keys: what changes them (numpy's generator too) is a new version of mark_minhash
-    assert keys[:, 1].tolist() == [6996081747695519451, 7558483725029138144, 165734124044529690]
+    assert keys[:, 1].tolist() == [5562262486689537766, 2985079519876704720, 165734124044529690]
     assert (keys >= 0).all()
 
 
