@@ -7,9 +7,9 @@ that numba compiles for.
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from numba import extending, types
 
+intrinsic: Any = extending.intrinsic  # of two arguments for the typing and the code, called with those of the kernel
 WIDE = 64  # bytes of a block
 _BLOCK, _MASK, _WORD = ir.VectorType(ir.IntType(8), WIDE), ir.IntType(64), ir.IntType(64)
 
