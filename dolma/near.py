@@ -265,7 +265,7 @@ def bands_of(root: Path, dataset: str, bands: str) -> Bands:
 
     Raises:
         ConfigError: it is no band index, or not of this dataset alone.
-        DataError: the dataset was made again since.
+        DataError: the dataset was made again since, or the index by an earlier version of its step.
     """
     of, found = _documents_of(root, dataset), manifests.load(root / bands)
     inputs = [(one.name, one.fingerprint) for one in found.inputs]
@@ -279,6 +279,10 @@ def bands_of(root: Path, dataset: str, bands: str) -> Bands:
         )
     if inputs[0][1] != of.fingerprint:
         raise DataError(bands, f"is of an earlier {dataset}", got=inputs[0][1][:16], expected=of.fingerprint[:16], mend=f"dolma run {bands}")
+    from dolma.dedup.increment import index_bands
+
+    if (version := found.code.get("steps", {}).get("index_bands")) != index_bands.version:
+        raise DataError(bands, "another version of index_bands made it", got=version, expected=index_bands.version, mend=f"dolma run {bands}")
     return Bands(root, found)
 
 

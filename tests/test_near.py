@@ -198,7 +198,7 @@ def test_without_datasketch_the_lsh_index_says_what_to_install(root: Path, monke
         look(root, index, QUERY, 0.9, lsh=True)
 
 
-def write_bands(root: Path) -> None:
+def write_bands(root: Path, version: int | None = None) -> None:
     """The band index of pool/unique."""
     signature = {"shingle": 5, "bands": 26, "rows": 11, "seed": 1}
     table = manifest.read(root / "pool/unique")
@@ -207,7 +207,7 @@ def write_bands(root: Path) -> None:
     rows = pa.Table.from_batches([index_bands.rows(table.combine_chunks().to_batches()[0], delivery=0, **signature)]).sort_by("band_key")
     assert rows.schema.names == list(BANDS)
     of = Input(name="pool/unique", fingerprint=manifest.load(root / "pool/unique").fingerprint)
-    dataset(root, "pool/bands", rows, kind="rows", facts={"bands": signature}, inputs=[of])
+    dataset(root, "pool/bands", rows, kind="rows", facts={"bands": signature}, inputs=[of], code={"steps": {"index_bands": version or index_bands.version}})
 
 
 def test_a_band_index_finds_what_shares_a_band(root: Path) -> None:
@@ -225,6 +225,9 @@ def test_a_band_index_of_something_else_or_of_an_earlier_dataset_is_refused(root
         near.bands_of(root, "pool/other", "pool/bands")
     with pytest.raises(ConfigError, match="not the band index"):
         near.bands_of(root, "pool/unique", "pool/other")
+    write_bands(root, version=1)
+    with pytest.raises(DataError, match=r"(?s)another version of index_bands.*got 1.*dolma run pool/bands"):
+        near.bands_of(root, "pool/unique", "pool/bands")
     made = manifest.load(root / "pool/unique")
     manifest.save(root / "pool/unique", made.model_copy(update={"fingerprint": "f" * 64}))
     with pytest.raises(DataError, match=r"(?s)of an earlier pool/unique.*dolma run pool/bands"):

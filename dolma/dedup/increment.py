@@ -59,7 +59,9 @@ def _sizes(params: Any, taken: Taken) -> Sizes:
     return Sizes(rows, 36, out=rows)  # band key, band, delivery, key, origin
 
 
-@group_step(key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_entries, out=BANDS, splittable=True, facts=_signature, sizes=_sizes)
+@group_step(
+    key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_entries, out=BANDS, splittable=True, version=2, facts=_signature, sizes=_sizes
+)
 def index_bands(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, every: bool = False) -> pa.RecordBatch:
     """The index of a corpus: for each band, text and id the first document that has it, sorted by hash within a shard.
 
