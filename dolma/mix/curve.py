@@ -69,28 +69,30 @@ class Curve:
     growth: float
     scale: float
     cut: float
-    cap: float = 7.0
-    throwaway: float = 0.4
+    cap: float
+    throwaway: float
     note: str = ""
 
 
-def integral(x: np.ndarray, p: np.ndarray | float, growth: np.ndarray | float) -> np.ndarray:
-    """int_0^x t^p e^(growth t) dt, elementwise, for x, p, growth >= 0."""
-    p = np.asarray(p, np.float64)
-    z = np.asarray(growth * x)
-    most = float(z.max(initial=0.0))
-    k = np.arange(1, 24 + ceil(most + 9 * most**0.5))  # terms are those of a Poisson law with mean z: the rest is below 1e-17
-    return x ** (p + 1) * (1 / (p + 1) + ((z[..., None] / k).cumprod(-1) / (p[..., None] + 1 + k)).sum(-1))
+def terms(z: float) -> int:
+    """How many terms the series needs up to lambda x = z: they are those of a Poisson law with mean z, and the rest is below 1e-17 of the sum."""
+    return 24 + ceil(z + 9 * z**0.5)
 
 
-def mean(low: np.ndarray, width: np.ndarray, p: np.ndarray, growth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def integral(x: np.ndarray, p: np.ndarray | float, growth: np.ndarray | float, count: int) -> np.ndarray:
+    """int_0^x t^p e^(growth t) dt, elementwise, for x, p, growth >= 0, by `count` terms."""
+    p, k = np.asarray(p, np.float64), np.arange(1, count)
+    return x ** (p + 1) * (1 / (p + 1) + ((np.asarray(growth * x)[..., None] / k).cumprod(-1) / (p[..., None] + 1 + k)).sum(-1))
+
+
+def mean(low: np.ndarray, width: np.ndarray, p: np.ndarray, growth: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The mean of t^p e^(growth t) over [low, low + width], and its integral from 0 to low + width; low, width, growth (n,), p (n,) or (m, n)."""
-    ends = integral(np.array([low, low + width]), p[..., None, :], growth)
+    ends = integral(np.array([low, low + width]), p[..., None, :], growth, count)
     narrow = width < NARROW * (low + width)
     made = (ends[..., 1, :] - ends[..., 0, :]) / np.where(narrow, 1.0, width)
     if narrow.any():
         t = low[narrow, None] + width[narrow, None] * (NODES + 1) / 2
-        made[..., narrow] = (t ** p[..., narrow, None] * np.exp(growth[narrow, None] * t)) @ WEIGHTS / 2
+        made[..., narrow] = (t ** p[..., narrow, None] * np.exp(growth[narrow, None] * t) * WEIGHTS).sum(-1) / 2
     return made, ends[..., 1, :]
 
 
@@ -162,51 +164,49 @@ class _Topics:
         self.sizes = np.zeros((len(tokens), max(self.counts.max(initial=0), 1)))
         self.sizes[np.arange(self.sizes.shape[1]) < self.counts[:, None]] = np.concatenate([*tokens, ()])
         self.notes = [""] * len(tokens)
+        self.terms = terms(params.lambda_max)  # of these params, not of these topics: a topic is solved alike in any company
         with np.errstate(all="ignore"):  # amounts that are none are refused by `relax`
             ends = np.cumsum(self.sizes, axis=1)
             self.total = ends[:, -1]
             self.shares = self.sizes / self.total[:, None]
             self.bounds = np.concatenate([np.zeros((len(tokens), 1)), ends / self.total[:, None]], axis=1)
             self.copies = targets / self.total
-            self.last = np.take_along_axis(self.shares, self.sizes.shape[1] - 1 - np.argmax(self.sizes[:, ::-1] > 0, axis=1)[:, None], 1)[:, 0]
-            self.kept = np.cumsum(self.shares[:, ::-1], axis=1)[:, ::-1]  # share from each bucket on
+            top = self.shares[np.arange(len(tokens)), (self.sizes > 0).cumsum(1).argmax(1)] * params.upper  # what the cap is held over
+            kept = np.cumsum(self.shares[:, ::-1], axis=1)[:, ::-1]  # what a cut before each bucket keeps
             self.cut = np.clip((self.bounds <= throwaway[:, None]).sum(1) - 1, 0, self.sizes.shape[1] - 1)
+            self.needed = self.copies[:, None] * _spike(min(params.p), kept, top[:, None])  # the least cap with a cut before each bucket
+        self.kept, self.top = kept, top
 
     def relax(self, fallback: Fallback, names: Sequence[str]) -> list[DolmaError]:
         """Let the throwaway or the cap give way where it must; a refusal for each topic that cannot be solved."""
         with np.errstate(all="ignore"):
             fits = np.isfinite(self.total) & (self.sizes >= 0).all(1) & (self.targets >= 0) & np.isfinite(self.targets)
+            fits &= (self.total == 0) | np.isfinite(self.copies)
             fits &= (self.throwaway >= 0) & (self.throwaway < 1) & (self.cap > 0) & np.isfinite(self.cap)
-        failed: list[DolmaError] = [self._no_amount(row, names[row]) for row in np.flatnonzero(~fits)]
+        failed: list[DolmaError] = [self._no_amount(row, names[int(row)]) for row in np.flatnonzero(~fits)]
         self.solved = fits & (self.targets > 0)
         for row in np.flatnonzero(self.solved & (self.total == 0)):
-            what = f"{self.targets[row]:,.0f}"
-            failed.append(ConfigError(names[row], "there are no tokens to repeat", got="0 tokens", expected=what, mend="lower its share or add data"))
-        over = self._least_cap(np.arange(len(self.cut)), self.cut) > self.cap * (1 + SLACK)
+            name, wanted = names[int(row)], _amount(float(self.targets[row]))
+            failed.append(ConfigError(name, "there are no tokens to repeat", got="0 tokens", expected=wanted, mend="lower its share or add data"))
+        over = self.needed[np.arange(len(self.cut)), self.cut] > self.cap * (1 + SLACK)
         for row in np.flatnonzero(self.solved & (self.total > 0) & over):
-            failed += self._relax(int(row), fallback, names[row])
+            failed += self._relax(int(row), fallback, names[int(row)])
         return failed
 
-    def _least_cap(self, rows: np.ndarray, cut: np.ndarray) -> np.ndarray:
-        """The mean at the top of the flattest curve of `rows` with their cuts: the least cap that allows them."""
-        return self.copies[rows] * _spike(min(self.params.p), self.kept[rows, cut], self.last[rows] * self.params.upper)
-
     def _relax(self, row: int, fallback: Fallback, name: str) -> list[DolmaError]:
-        cap, cut, target = self.cap[row], self.cut[row], self.targets[row]
-        edges = np.arange(cut + 1)
-        needed = self._least_cap(np.full(cut + 1, row), edges)
-        fitting = edges[needed <= cap * (1 + SLACK)]
-        short = f"with {cap:g} and {self.throwaway[row]:g} only {_amount(target * cap / needed[cut])} of {_amount(target)} tokens were possible"
+        cap, throwaway, cut = float(self.cap[row]), float(self.throwaway[row]), int(self.cut[row])
+        needed = self.needed[row, : cut + 1]
+        fitting = np.flatnonzero(needed <= cap * (1 + SLACK))  # cuts: lower ones need a lower cap
+        possible, least = self.targets[row] * cap / needed[cut], float(needed[cut])
+        short = f"{cap:g} copies at most and a throwaway of {throwaway:g} give {_amount(possible)} of {_amount(self.targets[row])} tokens"
         if fallback == "cap":
-            self.cap[row] = needed[cut]
-            self.notes[row] = f"cap raised from {cap:g} to {needed[cut]:.6g}: {short}"
-            return []
-        if fallback == "throwaway" and len(fitting):
-            edge = self.bounds[row, fitting[-1]]
-            self.notes[row] = f"throwaway lowered from {self.throwaway[row]:g} to {edge:.6g}: {short}"
-            self.cut[row], self.throwaway[row] = fitting[-1], edge
-            return []
-        return [self._shortage(row, name, needed[cut], fitting)]
+            self.cap[row], self.notes[row] = least, f"cap raised from {cap:g} to {least:.6g}: {short}"
+        elif fallback == "throwaway" and len(fitting):
+            self.cut[row], self.throwaway[row] = fitting[-1], self.bounds[row, fitting[-1]]
+            self.notes[row] = f"throwaway lowered from {throwaway:g} to {self.throwaway[row]:.6g}: {short}"
+        else:
+            return [self._shortage(row, name, least, fitting)]
+        return []
 
     def _shortage(self, row: int, name: str, needed: float, fitting: np.ndarray) -> ConfigError:
         """What is possible, and each single change that would suffice."""
@@ -225,7 +225,7 @@ class _Topics:
         )
 
     def _no_amount(self, row: int, name: str) -> ConfigError:
-        least = self.sizes[row, : self.counts[row]].min(initial=np.inf) if self.counts[row] else 0
+        least = self.sizes[row, : self.counts[row]].min() if self.counts[row] else 0
         got = f"target {self.targets[row]}, {self.total[row]} tokens, least {least}, throwaway {self.throwaway[row]}, cap {self.cap[row]}"
         what = "a curve needs tokens and a target that are not negative"
         return ConfigError(name, what, got=got, expected="finite, >= 0; throwaway below 1, cap above 0", mend="mend the plan")
@@ -233,23 +233,25 @@ class _Topics:
     def curves(self) -> list[Curve]:
         """The solutions, after `relax` found each feasible."""
         rows = np.flatnonzero(self.solved)
-        p, growth, scale = (np.zeros(len(self.solved)) for _ in range(3))
-        cut = np.ones(len(self.solved))
-        rates = np.zeros_like(self.sizes)
-        p[:] = max(self.params.p)
-        whole, top, copies = self.kept[rows, self.cut[rows]], self.last[rows] * self.params.upper, self.copies[rows]
-        p[rows] = _steepest(copies, self.cap[rows], whole, top, self.params)
-        growth[rows] = _growth(copies, self.cap[rows], whole, top, p[rows], self.params.lambda_max)
-        scale[rows] = copies / integral(whole, p[rows], growth[rows])
+        p, growth, scale, cut = (np.full(len(self.solved), value) for value in (max(self.params.p), 0.0, 0.0, 1.0))
+        whole, top, copies, cap = self.kept[rows, self.cut[rows]], self.top[rows], self.copies[rows], self.cap[rows]
+        p[rows] = _steepest(copies, cap, whole, top, self.params)
+        growth[rows] = _growth(copies, cap, whole, top, p[rows], self.params.lambda_max)
+        scale[rows] = copies / integral(whole, p[rows], growth[rows], self.terms)
         cut[rows] = self.bounds[rows, self.cut[rows]]
-        there = self.solved[:, None] & (self.sizes > 0) & (np.arange(self.sizes.shape[1]) >= self.cut[:, None])
-        width = np.where(there, self.shares, 0.0)
-        which, bucket = np.nonzero(there)
-        low = np.cumsum(width, axis=1)[which, bucket - 1] * (bucket > 0)
-        rates[which, bucket] = scale[which] * mean(low, width[which, bucket], p[which], growth[which])[0]
-        rates = np.where(there, np.maximum.accumulate(rates, axis=1), 0.0)  # equal means differ by rounding
+        rates = self._rates(p, growth, scale)
         columns = [column.tolist() for column in (p, growth, scale, cut, self.cap, self.throwaway, self.counts)]
         return [Curve(row[: made[-1]].copy(), *made[:-1], note=note) for row, note, made in zip(rates, self.notes, zip(*columns, strict=True), strict=True)]
+
+    def _rates(self, p: np.ndarray, growth: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """The mean of each curve over each bucket, (topics, buckets)."""
+        there = self.solved[:, None] & (self.sizes > 0) & (np.arange(self.sizes.shape[1]) >= self.cut[:, None])
+        width = np.where(there, self.shares, 0.0)
+        topic, bucket = np.nonzero(there)
+        low = np.where(bucket > 0, np.cumsum(width, axis=1)[topic, bucket - 1], 0.0)
+        rates = np.zeros_like(self.sizes)
+        rates[topic, bucket] = scale[topic] * mean(low, width[topic, bucket], p[topic], growth[topic], self.terms)[0]
+        return np.where(there, np.maximum.accumulate(rates, axis=1), 0.0)  # means that are equal differ by rounding
 
 
 def _spike(p: np.ndarray | float, whole: np.ndarray, top: np.ndarray) -> np.ndarray:
@@ -268,19 +270,19 @@ def _steepest(copies: np.ndarray, cap: np.ndarray, whole: np.ndarray, top: np.nd
 
 def _growth(copies: np.ndarray, cap: np.ndarray, whole: np.ndarray, top: np.ndarray, p: np.ndarray, most: float) -> np.ndarray:
     """The largest lambda in [0, most] whose mean at the top is not above the cap."""
-    growth = np.full(len(p), most)
+    growth, count = np.full(len(p), most), terms(most)
     top = np.minimum(top, whole)
     low = whole - top
-    high, all_ = mean(low, top, p, growth)
-    over = np.flatnonzero(copies * high > cap * all_)
+    high, full = mean(low, top, p, growth, count)
+    over = np.flatnonzero(copies * high > cap * full)
     growth[over] = 0.0
     room = np.log(cap / copies)
     for _ in range(100):
         if not len(over):
             break
-        high, all_ = mean(low[over], top[over], np.array([p[over], p[over] + 1]), growth[over])
-        peak, slope = high[0] / all_[0], high[1] / high[0] - all_[1] / all_[0]
-        step = (room[over] - np.log(peak)) / np.maximum(slope, 1e-300)
+        high, full = mean(low[over], top[over], np.array([p[over], p[over] + 1]), growth[over], count)
+        slope = high[1] / high[0] - full[1] / full[0]  # the mean of x over the top, less that over the whole
+        step = (room[over] - np.log(high[0] / full[0])) / np.maximum(slope, 1e-300)
         going = step > 1e-13 * (1 + growth[over])
         over = over[going]
         growth[over] = np.minimum(growth[over] + step[going], most)

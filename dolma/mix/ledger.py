@@ -60,9 +60,8 @@ def explain(table: pa.Table, cap: float) -> str:
     lines = [f"{int(over.sum())} of {len(table)} cells are repeated more than {cap:g} times: {int(excess.sum()):,} tokens over."]
     if len(there := np.flatnonzero(fitted > 0)):
         ratio = repeats[there] / fitted[there]
-        lines.append(
-            f"Real repeats are {np.median(ratio):.3f} times the fitted ones ({ratio.min():.3f} to {ratio.max():.3f}): the mix grew by that factor more than the pool."
-        )
+        factor = f"{np.median(ratio):.3f} times the fitted ones ({ratio.min():.3f} to {ratio.max():.3f})"
+        lines.append(f"Real repeats are {factor}: from the fit on, the tokens that are taken grew by that factor more than the pool.")
     cells = table.drop_columns(list(COLUMNS))
     for row in sorted(np.flatnonzero(over), key=lambda row: (-repeats[row], row)):
         before = f"fitted {fitted[row]:.3f}, " if fitted[row] == fitted[row] else ""
