@@ -183,17 +183,17 @@ class _Topics:
             fits = np.isfinite(self.total) & (self.sizes >= 0).all(1) & (self.targets >= 0) & np.isfinite(self.targets)
             fits &= (self.total == 0) | np.isfinite(self.copies)
             fits &= (self.throwaway >= 0) & (self.throwaway < 1) & (self.cap > 0) & np.isfinite(self.cap)
-        failed: list[DolmaError] = [self._no_amount(row, names[int(row)]) for row in np.flatnonzero(~fits)]
+        failed: dict[int, DolmaError | None] = {row: self._no_amount(row, names[row]) for row in map(int, np.flatnonzero(~fits))}
         self.solved = fits & (self.targets > 0)
-        for row in np.flatnonzero(self.solved & (self.total == 0)):
-            name, wanted = names[int(row)], _amount(float(self.targets[row]))
-            failed.append(ConfigError(name, "there are no tokens to repeat", got="0 tokens", expected=wanted, mend="lower its share or add data"))
+        for row in map(int, np.flatnonzero(self.solved & (self.total == 0))):
+            wanted = _amount(float(self.targets[row]))
+            failed[row] = ConfigError(names[row], "there are no tokens to repeat", got="0 tokens", expected=wanted, mend="lower its share or add data")
         over = self.needed[np.arange(len(self.cut)), self.cut] > self.cap * (1 + SLACK)
-        for row in np.flatnonzero(self.solved & (self.total > 0) & over):
-            failed += self._relax(int(row), fallback, names[int(row)])
-        return failed
+        for row in map(int, np.flatnonzero(self.solved & (self.total > 0) & over)):
+            failed[row] = self._relax(row, fallback, names[row])
+        return [error for _, error in sorted(failed.items()) if error]
 
-    def _relax(self, row: int, fallback: Fallback, name: str) -> list[DolmaError]:
+    def _relax(self, row: int, fallback: Fallback, name: str) -> ConfigError | None:
         cap, throwaway, cut = float(self.cap[row]), float(self.throwaway[row]), int(self.cut[row])
         needed = self.needed[row, : cut + 1]
         fitting = np.flatnonzero(needed <= cap * (1 + SLACK))  # cuts: lower ones need a lower cap
@@ -205,8 +205,8 @@ class _Topics:
             self.cut[row], self.throwaway[row] = fitting[-1], self.bounds[row, fitting[-1]]
             self.notes[row] = f"throwaway lowered from {throwaway:g} to {self.throwaway[row]:.6g}: {short}"
         else:
-            return [self._shortage(row, name, least, fitting)]
-        return []
+            return self._shortage(row, name, least, fitting)
+        return None
 
     def _shortage(self, row: int, name: str, needed: float, fitting: np.ndarray) -> ConfigError:
         """What is possible, and each single change that would suffice."""
