@@ -11,6 +11,7 @@ Source: Olmo 3 report, quality-aware upsampling; spec of the mix, section 5 (thr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from typing import Literal
 
@@ -74,9 +75,15 @@ class Curve:
     note: str = ""
 
 
+@cache
 def terms(z: float) -> int:
-    """How many terms the series needs up to lambda x = z: they are those of a Poisson law with mean z, and the rest is below 1e-17 of the sum."""
-    return 24 + ceil(z + 9 * z**0.5)
+    """How many terms of the series leave less than 1e-17 of the sum up to lambda x = z: from there on each is at most half of the one before."""
+    count, term, total = 0, 1.0, 0.0
+    while term > 1e-18 * total or count < 2 * z:
+        total += term
+        count += 1
+        term *= z / count
+    return count + 1
 
 
 def integral(x: np.ndarray, p: np.ndarray | float, growth: np.ndarray | float, count: int) -> np.ndarray:
@@ -85,15 +92,14 @@ def integral(x: np.ndarray, p: np.ndarray | float, growth: np.ndarray | float, c
     return x ** (p + 1) * (1 / (p + 1) + ((np.asarray(growth * x)[..., None] / k).cumprod(-1) / (p[..., None] + 1 + k)).sum(-1))
 
 
-def mean(low: np.ndarray, width: np.ndarray, p: np.ndarray, growth: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of t^p e^(growth t) over [low, low + width], and its integral from 0 to low + width; low, width, growth (n,), p (n,) or (m, n)."""
-    ends = integral(np.array([low, low + width]), p[..., None, :], growth, count)
+def mean(low: np.ndarray, width: np.ndarray, p: np.ndarray, growth: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """The mean of t^p e^(growth t) over [low, low + width], whose integral is `part` but for rounding; low, width, growth (n,), p and part (n,) or (m, n)."""
     narrow = width < NARROW * (low + width)
-    made = (ends[..., 1, :] - ends[..., 0, :]) / np.where(narrow, 1.0, width)
+    made = part / np.where(narrow, 1.0, width)
     if narrow.any():
         t = low[narrow, None] + width[narrow, None] * (NODES + 1) / 2
         made[..., narrow] = (t ** p[..., narrow, None] * np.exp(growth[narrow, None] * t) * WEIGHTS).sum(-1) / 2
-    return made, ends[..., 1, :]
+    return made
 
 
 def solve(
@@ -249,8 +255,10 @@ class _Topics:
         width = np.where(there, self.shares, 0.0)
         topic, bucket = np.nonzero(there)
         low = np.where(bucket > 0, np.cumsum(width, axis=1)[topic, bucket - 1], 0.0)
+        width, p, growth = width[topic, bucket], p[topic], growth[topic]
+        ends = integral(low + width, p, growth, self.terms)  # of a bucket: where the next one of the topic begins
         rates = np.zeros_like(self.sizes)
-        rates[topic, bucket] = scale[topic] * mean(low, width[topic, bucket], p[topic], growth[topic], self.terms)[0]
+        rates[topic, bucket] = scale[topic] * mean(low, width, p, growth, ends - np.where(low > 0, np.roll(ends, 1), 0.0))
         return np.where(there, np.maximum.accumulate(rates, axis=1), 0.0)  # means that are equal differ by rounding
 
 
@@ -273,14 +281,16 @@ def _growth(copies: np.ndarray, cap: np.ndarray, whole: np.ndarray, top: np.ndar
     growth, count = np.full(len(p), most), terms(most)
     top = np.minimum(top, whole)
     low = whole - top
-    high, full = mean(low, top, p, growth, count)
-    over = np.flatnonzero(copies * high > cap * full)
+    begin, full = integral(np.array([low, whole]), p, growth, count)
+    over = np.flatnonzero(copies * mean(low, top, p, growth, full - begin) > cap * full)
     growth[over] = 0.0
     room = np.log(cap / copies)
     for _ in range(100):
         if not len(over):
             break
-        high, full = mean(low[over], top[over], np.array([p[over], p[over] + 1]), growth[over], count)
+        begin, width, both, at = low[over], top[over], np.array([p[over], p[over] + 1]), growth[over]
+        ends = integral(np.array([begin, whole[over]]), both[:, None], at, count)
+        high, full = mean(begin, width, both, at, ends[:, 1] - ends[:, 0]), ends[:, 1]
         slope = high[1] / high[0] - full[1] / full[0]  # the mean of x over the top, less that over the whole
         step = (room[over] - np.log(high[0] / full[0])) / np.maximum(slope, 1e-300)
         going = step > 1e-13 * (1 + growth[over])
