@@ -135,6 +135,6 @@ PAIR = Pair(
     inside=True,
     note="The quality curves of all topics with the ranges of the saved notebook (p 0.4 to 2.0 on a grid of 20, lambda to 0.2, cap 7, throwaway 0.4). CPU time "
     "of the solving alone, inside the process: imports and reading are not in it. Ours: solve_many, closed form, "
-    f"the mean of {REPEATS} repeats after one that does not count. Theirs: scipy.integrate.quad inside at most 50 steps of bisection in lambda (1e-8) for every "
-    "p of the grid, written here from the published description, once, topic by topic; no code of the publishers.",
+    f"the mean of {REPEATS} repeats after one that does not count. Theirs: scipy.integrate.quad inside at most 50 steps of bisection in lambda (1e-8) for "
+    "every p of the grid, written here from the published description, once, topic by topic; no code of the publishers.",
 )

@@ -293,10 +293,9 @@ def _growth(copies: np.ndarray, cap: np.ndarray, whole: np.ndarray, top: np.ndar
         high, full = mean(begin, width, both, at, ends[:, 1] - ends[:, 0]), ends[:, 1]
         slope = high[1] / high[0] - full[1] / full[0]  # the mean of x over the top, less that over the whole
         step = (room[over] - np.log(high[0] / full[0])) / np.maximum(slope, 1e-300)
-        going = step > 1e-13 * (1 + growth[over])
-        over = over[going]
-        growth[over] = np.minimum(growth[over] + step[going], most)
-        over = over[growth[over] < most]  # where the top is all that is kept, its mean does not depend on lambda
+        growth[over] = np.clip(at + step, at, most)
+        # Newton squares the error. At `most`: where the top is all that is kept, its mean does not depend on lambda.
+        over = over[(step > 1e-7 * (1 + at)) & (growth[over] < most)]
     return growth
 
 
