@@ -24,7 +24,10 @@ def measure(pair: Pair, work: Path) -> Row:
     python = python_of(pair.peer, work)
     bench = Bench(pair, python, work / "rows" / pair.name)
     notes = [pair.note]
-    if pair.prepare:
+    if pair.prepare and pair.inside:
+        inputs = bench.folder("inputs")
+        notes.append(f"Input: {pair.prepare(inputs, pair.size)}.")
+    elif pair.prepare:
         small, inputs = bench.folder("small"), bench.folder("inputs")
         pair.prepare(small, 0)
         notes.append(f"Input: {pair.prepare(inputs, pair.size)}.")
@@ -43,9 +46,9 @@ def measure(pair: Pair, work: Path) -> Row:
         name=pair.name,
         peer=pair.peer.name,
         peer_version=version_of(pair.peer, python),
-        unit="CPU s",
-        ours=round(median(ours), 3),
-        theirs=round(median(theirs), 3),
+        unit="CPU ms" if pair.inside else "CPU s",
+        ours=round(median(ours) * (1000 if pair.inside else 1), 3),
+        theirs=round(median(theirs) * (1000 if pair.inside else 1), 3),
         ratio=round(median(theirs) / median(ours), 2),
         runs=pair.runs,
         spread=round(max(spread(ours), spread(theirs)), 3),
@@ -78,7 +81,7 @@ class Bench:
                     command, where=f"{self.pair.name}: {self._who(name)}", log=self.base / f"{name}.log", env=_environment(python), cwd=self.base / name
                 )
                 print(f"  {self.pair.name} {inputs.name} {number + 1}/{runs}: {name} {used.cpu:.2f} CPU s", file=sys.stderr, flush=True)
-                seconds[name].append(used.cpu)
+                seconds[name].append(float((self.base / name / "seconds").read_text()) if self.pair.inside else used.cpu)
                 self.peaks.setdefault(name, []).append(used.peak)
         return seconds["ours"], seconds["theirs"]
 

@@ -38,3 +38,4 @@ class Pair:
     agree: Callable[[Path, Path, Path], str] | None = None  # of (inputs, our out, their out): how far the results agree
     runs: int = 3  # of each side, interleaved
     memory: bool = False  # the note also names the peak of each side
+    inside: bool = False  # each side writes the CPU seconds of the work alone to `seconds` in its out, where start-up would drown it; the row is in ms

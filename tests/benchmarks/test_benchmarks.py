@@ -74,6 +74,13 @@ def test_a_pair_of_memory_names_the_peaks_of_both_sides_on_the_whole_input(pair:
     assert measure.measure(replace(pair, memory=True, prepare=lambda *_: "bytes"), tmp_path).note.endswith(" ours 13 MB, theirs 14 MB.")
 
 
+def test_a_pair_that_is_timed_inside_has_the_milliseconds_that_its_sides_wrote(pair: Pair, tmp_path: Path) -> None:
+    ours, theirs = (python(f"import pathlib, sys; pathlib.Path(sys.argv[1], 'seconds').write_text('{value}')") for value in (0.0005, 0.25))
+    sides = {"ours": (*ours, "{out}"), "theirs": (*theirs, "{out}")}
+    row = measure.measure(replace(pair, **sides, inside=True, prepare=lambda *_: "4 texts"), tmp_path)
+    assert (row.unit, row.ours, row.theirs, row.ratio, row.note) == ("CPU ms", 0.5, 250.0, 500.0, "A note. Input: 4 texts.")
+
+
 def test_a_side_reads_the_input_and_finds_an_empty_folder_each_time(pair: Pair, tmp_path: Path) -> None:
     def prepare(folder: Path, size: int) -> str:
         (folder / "text").write_text(str(size))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma.core.errors import ConfigError
-from dolma.mix.curve import SETS, Curve, integral, solve
+from dolma.mix.curve import SETS, Curve, Params, integral, mean, ranges, solve, solve_many, terms
 
 BOUND = {"science_math_and_technology": 2.894, "software_development": 1.309, "software": 8.752, "games": 9.845, "literature": 11.591,
          "electronics_and_hardware": 12.730, "health": 14.432, "entertainment": 15.489, "history_and_geography": 15.661}  # fmt: skip
@@ -65,10 +65,22 @@ def test_set_c_equals_production_in_all_201_cells(spec: Path, pool: dict[str, di
     rows = {(row["topic"], row["vigintile"]): row for row in json.loads((spec / "upsampling_reference_production.json").read_text())["rows"]}
     curves, rates = solved(spec, pool, "C")
     assert rates == pytest.approx({cell: row["upsample_ratio_on_sample"] for cell, row in rows.items()}, rel=1e-5, abs=0)
-    target = json.loads((spec / "topic_targets.json").read_text())["target_tokens"]
+    targets = json.loads((spec / "topic_targets.json").read_text())
+    target = targets["target_tokens"]
     shares = {(topic, v): rate * pool[topic][v] / target for (topic, v), rate in rates.items()}
     assert shares == pytest.approx({cell: row["production_weight"] for cell, row in rows.items()}, rel=1e-5, abs=0)
+    assert shares == pytest.approx({cell: row["production_weight"] for cell, row in rows.items()}, rel=0, abs=7e-9)
     assert {topic: curve.growth for topic, curve in curves.items()} == pytest.approx({topic: BOUND.get(topic, 20.0) for topic in curves}, abs=6e-4)
+
+
+@pytest.mark.kit
+@pytest.mark.parametrize("name", "ABC")
+def test_the_tokens_of_the_buckets_sum_to_the_target_of_each_topic_within_rounding(spec: Path, pool: dict[str, dict[int, int]], name: str) -> None:
+    targets = json.loads((spec / "topic_targets.json").read_text())
+    for topic, curve in solved(spec, pool, name)[0].items():
+        whole = np.rint(curve.rates * np.array([*pool[topic].values()])).astype(int).tolist()
+        assert sum(whole) == pytest.approx(targets["pstar"][topic] * targets["target_tokens"], rel=0, abs=len(whole) / 2)
+        assert curve.note == "" and (curve.cap, curve.throwaway) == (7, 0.4)
 
 
 def quadrature(x: float, p: float, growth: float) -> float:
@@ -82,13 +94,13 @@ def quadrature(x: float, p: float, growth: float) -> float:
 @settings(max_examples=100, deadline=None)
 @given(st.floats(0.001, 1), st.floats(0.01, 2), st.floats(0, 20))
 def test_closed_form_equals_quadrature(x: float, p: float, growth: float) -> None:
-    assert integral(np.array(x), p, growth) == pytest.approx(quadrature(x, p, growth), rel=1e-11)
+    assert integral(np.array(x), p, growth, terms(growth * x)) == pytest.approx(quadrature(x, p, growth), rel=1e-11)
 
 
 def test_closed_form_of_known_integrals() -> None:
     x = np.array([0.0, 0.3, 1.0])
-    np.testing.assert_allclose(integral(x, 2.0, 0.0), x**3 / 3, rtol=1e-15)
-    np.testing.assert_allclose(integral(x, 1.0, 3.0), (np.exp(3 * x) * (3 * x - 1) + 1) / 9, atol=1e-15, rtol=1e-13)
+    np.testing.assert_allclose(integral(x, 2.0, 0.0, terms(0.0)), x**3 / 3, rtol=1e-15)
+    np.testing.assert_allclose(integral(x, 1.0, 3.0, terms(3.0)), (np.exp(3 * x) * (3 * x - 1) + 1) / 9, atol=1e-15, rtol=1e-13)
 
 
 TOKENS = st.lists(st.one_of(st.just(0), st.integers(1_000, 1_000_000)), min_size=1, max_size=20).filter(any)
@@ -157,13 +169,74 @@ def test_the_largest_target_is_that_of_the_published_code_and_the_refusal_names_
 
 
 def test_the_cut_is_the_last_boundary_not_above_the_throwaway() -> None:
-    for sizes, cut in (([40, 60], 0.4), ([41, 59], 0.0), ([30, 9, 61], 0.39), ([39, 2, 59], 0.39), ([100], 0.0), ([5] * 20, 0.4)):
+    for sizes, cut in (
+        ([40, 60], 0.4),
+        ([0, 100, 0], 0.0),
+        ([0, 40, 0, 60, 0], 0.4),
+        ([41, 59], 0.0),
+        ([30, 9, 61], 0.39),
+        ([39, 2, 59], 0.39),
+        ([100], 0.0),
+        ([5] * 20, 0.4),
+    ):
         made = solve(np.array(sizes, float), 50.0, throwaway=0.4)
-        assert made.cut == pytest.approx(cut) and (made.rates > 0).sum() == (np.cumsum(sizes) > cut * 100 + 1e-9).sum()
+        assert made.cut == pytest.approx(cut) and (made.rates > 0).tolist() == ((np.cumsum(sizes) > cut * 100 + 1e-9) & (np.array(sizes) > 0)).tolist()
 
 
-def test_one_bucket_is_repeated_as_often_as_it_must_be() -> None:
-    assert solve(np.array([200.0]), 500.0).rates.tolist() == pytest.approx([2.5])
+@pytest.mark.parametrize("throwaway", [0.0, 0.4, 0.99, 1 - 1e-16])
+@pytest.mark.parametrize("name", "ABC")
+def test_a_topic_in_which_all_are_equal_is_one_bucket_that_is_repeated_as_it_must_be_and_never_cut(name: str, throwaway: float) -> None:
+    for sizes in ([200.0], [0.0, 0.0, 200.0, 0.0]):
+        made = solve(np.array(sizes), 500.0, throwaway=throwaway, params=SETS[name])
+        assert made.rates.tolist() == pytest.approx([2.5 * (size > 0) for size in sizes], rel=1e-15) and made.cut == 0
+
+
+def test_a_bucket_too_small_for_its_share_to_count_has_the_density_of_its_place() -> None:
+    for sizes in ([100.0, 1e-9, 100.0, 1e-9], [1.0, 1e18, 1.0], [1e18, 1e-3]):
+        tokens = np.array(sizes)
+        for params in SETS.values():
+            made = solve(tokens, 1.5 * tokens.sum(), throwaway=0.0, params=params)
+            assert made.rates @ tokens == pytest.approx(1.5 * tokens.sum(), rel=1e-12) and (np.diff(made.rates) >= 0).all()
+            there = np.array([0.0, *np.cumsum(tokens) / tokens.sum()])
+            at = made.scale * there**made.p * np.exp(made.growth * there)
+            assert (at[:-1] <= made.rates * (1 + 1e-9)).all() and (made.rates <= at[1:] * (1 + 1e-9)).all()
+
+
+def test_the_mean_over_a_narrow_interval_is_that_of_quadrature() -> None:
+    low, p, growth = np.array([0.3, 0.3, 0.9, 0.0]), np.array([0.4, 0.4, 2.0, 0.4]), np.array([20.0, 20.0, 0.2, 20.0])
+    for width in (1e-15, 1e-9, 2.9e-4, 3.1e-4, 1e-2):
+        part = integral(low + width, p, growth, terms(20.0)) - integral(low, p, growth, terms(20.0))
+        made = mean(low, np.full(4, width), p, growth, part)
+        nodes, weights = np.polynomial.legendre.leggauss(40)
+        t = low[:, None] + width * (nodes + 1) / 2
+        expected = (t ** p[:, None] * np.exp(growth[:, None] * t) * weights).sum(1) / 2
+        np.testing.assert_allclose(made[:3], expected[:3], rtol=1e-11)
+        assert made[3] * width == pytest.approx(quadrature(width, 0.4, 20.0), rel=1e-11)
+
+
+def test_presets_are_ranges() -> None:
+    assert SETS["A"].p == tuple(np.linspace(0.01, 2, 20)) and SETS["B"].p[0] == 0.4 and SETS["B"].lambda_max == 0.2
+    assert SETS["C"] == Params((0.4,), 20.0, 0.5) == ranges((0.4, 0.4), 20.0, upper=0.5)
+    made = solve(np.full(10, 10.0), 200.0, params=ranges((0.0, 3.0), 5.0, steps=4))
+    assert made.p in (0, 1, 2, 3) and 0 < made.growth < 5
+
+
+@pytest.mark.parametrize("ranged", [((), 1.0, 1.0), ((-0.1,), 1.0, 1.0), ((np.nan,), 1.0, 1.0), ((1.0,), -1.0, 1.0), ((1.0,), 501.0, 1.0),
+                                    ((1.0,), np.nan, 1.0), ((1.0,), 1.0, 0.0), ((1.0,), 1.0, 1.1), ((1.0,), 1.0, np.nan)])  # fmt: skip
+def test_ranges_of_no_rising_curve_are_refused(ranged: tuple[tuple[float, ...], float, float]) -> None:
+    with pytest.raises(ConfigError, match="no ranges of a rising curve"):
+        Params(*ranged)
+
+
+def test_a_topic_is_solved_alike_alone_and_in_any_company() -> None:
+    rng = np.random.default_rng(7)
+    topics = [np.where(rng.random(size) < 0.2, 0, rng.integers(1, 1000, size)) + (np.arange(size) == 0) for size in rng.integers(1, 41, 1100).tolist()]
+    targets = [2.5 * topic.sum() for topic in topics]
+    for name, params in SETS.items():
+        made = solve_many(topics, targets, cap=6.0, throwaway=0.3, params=params, fallback="cap")
+        for row in (0, 1, 500, 1023, 1024, 1099):
+            alone = solve(topics[row], targets[row], cap=6.0, throwaway=0.3, params=params, fallback="cap")
+            assert alone.rates.tolist() == made[row].rates.tolist() and (alone.growth, alone.cap) == (made[row].growth, made[row].cap), name
 
 
 def test_nothing_wanted_is_nothing_taken() -> None:
@@ -183,9 +256,16 @@ def test_a_topic_without_tokens_is_refused_by_its_name(tokens: list[float]) -> N
     [
         ([1.0, 2.0], -1.0, 0.4, "target -1"), ([1.0, 2.0], np.nan, 0.4, "target nan"), ([1.0, 2.0], np.inf, 0.4, "target inf"),
         ([1.0, -2.0], 1.0, 0.4, "least -2"), ([1.0, np.nan], 1.0, 0.4, "nan tokens"), ([1.0, np.inf], 1.0, 0.4, "inf tokens"),
-        ([1.0, 2.0], 1.0, 1.0, "throwaway 1"), ([1.0, 2.0], 1.0, -0.1, "throwaway -0.1"), ([1.0, 2.0], 1.0, np.nan, "throwaway nan"),
+        ([5e-324, 0.0], 1.0, 0.4, "target 1"), ([1.0, 2.0], 1.0, 1.0, "throwaway 1"), ([1.0, 2.0], 1.0, -0.1, "throwaway -0.1"),
+        ([1.0, 2.0], 1.0, np.nan, "throwaway nan"),
     ],
 )  # fmt: skip
 def test_what_is_no_amount_is_refused_by_its_name(tokens: list[float], target: float, throwaway: float, named: str) -> None:
     with pytest.raises(ConfigError, match=f"web/art: a curve needs.*\n.*{named}"):
         solve(np.array(tokens), target, throwaway=throwaway, where="web/art")
+
+
+@pytest.mark.parametrize("cap", [0.0, -1.0, np.nan, np.inf])
+def test_a_cap_that_is_none_is_refused(cap: float) -> None:
+    with pytest.raises(ConfigError, match=f"curve: a curve needs.*\n.*cap {cap}"):
+        solve(np.array([1.0, 2.0]), 1.0, cap=cap)
