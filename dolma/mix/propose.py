@@ -191,7 +191,7 @@ def optimise(
     limits: Limits | None = None,
     importance: Mapping[str, float] | None = None,
     kl: float = 0.05,
-    enough: float = 1e-9,
+    enough: float = 1e-12,
     steps: int = 100,
 ) -> Proposal:
     """The mix with least objective, exactly; `gap` proves how near it is.
