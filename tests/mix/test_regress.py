@@ -28,7 +28,7 @@ def huber(floor: np.ndarray, slopes: np.ndarray, losses: np.ndarray, delta: floa
 def test_a_clean_swarm_gives_its_law_back() -> None:
     made = fit(WEIGHTS, LOSSES).parametric()
     assert made.floors == pytest.approx(LAW.floors, abs=5e-3)
-    assert made.predict(FRESH) == pytest.approx(LAW.predict(FRESH), abs=1e-4)
+    assert made.predict(FRESH) == pytest.approx(LAW.predict(FRESH), abs=3e-4)
 
 
 def published(losses: np.ndarray, delta: float = 0.02) -> float:
@@ -47,10 +47,11 @@ def published(losses: np.ndarray, delta: float = 0.02) -> float:
     return min(optimize.minimize(error, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).fun for start in starts)
 
 
-def test_it_is_as_good_as_the_best_of_the_published_300_starts() -> None:
-    """Both with noise of 0.01 and without a ridge; three outliers make the linear part of the error matter."""
+@pytest.mark.parametrize("outliers", [0, 3])
+def test_it_is_as_good_as_the_best_of_the_published_300_starts(outliers: int) -> None:
+    """Both with noise of 0.01 and without a ridge; outliers make the linear part of the error matter."""
     noisy = LOSSES + np.random.default_rng(1).normal(0, 0.01, LOSSES.shape)
-    noisy[:3] += 0.3
+    noisy[:outliers] += 0.3
     made = laws.log_linear(WEIGHTS, noisy, ridge=0.0)
     assert huber(made.floors, made.slopes, noisy)[0] <= published(noisy[:, 0]) * (1 + 1e-4)
     assert np.abs(made.predict(FRESH) - LAW.predict(FRESH)).mean() < 0.01  # 3 of 32 runs are 0.3 off, and change next to nothing
