@@ -1,6 +1,5 @@
 """`keep`, `select` and `set`."""
 
-
 import pyarrow as pa
 import pytest
 
