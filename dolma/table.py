@@ -1,4 +1,4 @@
-"""Steps that any table may use, in DuckDB's SQL: `keep`, `select`, `set`; and the sort that spills. One dialect on every engine.
+"""Steps that any table may use, in DuckDB's SQL: `keep`, `select`, `set`. One dialect on every engine.
 
 Float32 0.65 `>= 0.65` is true in DuckDB and false in Spark SQL and Arrow, and NaN compares differently in each: so every `where` of the flow is
 evaluated here, and a measured column holds NULL, never NaN.
@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Collection, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +16,7 @@ import pyarrow.compute as pc
 
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.step import step
-
-if TYPE_CHECKING:
-    import duckdb
+from dolma.io.spill import connection
 
 
 def _shape_keep(params: Any, schema: pa.Schema) -> pa.Schema:
@@ -112,7 +110,7 @@ def evaluate(batch: pa.RecordBatch, expressions: dict[str, str], where: str = "w
 
 def _project(batch: pa.RecordBatch, expressions: dict[str, str]) -> pa.Table:
     projection = ", ".join(f'({expression}) AS "{name}"' for name, expression in expressions.items())
-    return _connection(os.getpid()).from_arrow(pa.Table.from_batches([batch])).project(projection).to_arrow_table()
+    return connection(os.getpid()).from_arrow(pa.Table.from_batches([batch])).project(projection).to_arrow_table()
 
 
 def _culprit(batch: pa.RecordBatch, expressions: dict[str, str]) -> int | None:
@@ -162,7 +160,7 @@ def _used(expression: str) -> frozenset[str] | None:
 
 def _tree(expression: str) -> Any:
     """DuckDB's syntax tree; without nodes where the syntax is wrong."""
-    return json.loads(_connection(os.getpid()).execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression})"]).fetchall()[0][0])
+    return json.loads(connection(os.getpid()).execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression})"]).fetchall()[0][0])
 
 
 def _column(node: dict[str, Any]) -> str:
@@ -177,9 +175,8 @@ def check(expression: str, schema: pa.Schema) -> str:
     """
     import duckdb
 
-    connection = _connection(os.getpid())
     try:
-        kind = connection.from_arrow(schema.empty_table()).project(f"({expression}) AS x").types[0]
+        kind = connection(os.getpid()).from_arrow(schema.empty_table()).project(f"({expression}) AS x").types[0]
         nodes = list(_nodes(_tree(expression)))
     except duckdb.Error as error:
         raise ConfigError(
@@ -235,7 +232,7 @@ def _impure(node: dict[str, Any], columns: Collection[str]) -> str | None:
 def _refused() -> frozenset[str]:
     """Functions that are aggregates or whose value may change between calls; what depends on the time zone alone does not: it is always UTC."""
     rows = (
-        _connection(os.getpid())
+        connection(os.getpid())
         .execute(
             "SELECT function_name FROM duckdb_functions() GROUP BY 1 "
             "HAVING bool_or(function_type IN ('aggregate', 'table', 'pragma')) AND NOT bool_or(function_type IN ('scalar', 'macro')) "
@@ -245,33 +242,6 @@ def _refused() -> frozenset[str]:
         .fetchall()
     )
     return frozenset(str(row[0]).lower() for row in rows)
-
-
-@lru_cache(4)
-def _connection(pid: int, memory: str = "1GB", folder: str = "") -> "duckdb.DuckDBPyConnection":
-    """One locked, single-threaded connection per process: no files, no network, no clock zone of the machine."""
-    try:
-        import duckdb
-    except ImportError as error:
-        raise ConfigError("dolma.table", "duckdb is not installed", mend="pip install duckdb") from error
-
-    spill: dict[str, str | bool | int | float | list[str]] = {"temp_directory": folder} if folder else {}
-    made = duckdb.connect(config={"threads": 1, "memory_limit": memory, **spill})
-    made.execute("SET TimeZone='UTC'; SET enable_external_access=false; SET lock_configuration=true")
-    return made
-
-
-def sort(reader: pa.RecordBatchReader, by: list[str], folder: str, *, memory: str = "256MB", size: int = 16_384) -> Iterator[pa.RecordBatch]:
-    """The rows of `reader` in the total order of the columns `by`, spilling to `folder` above `memory`.
-
-    10M rows take 2.7 CPU-s at 8 GB and 3.6 at 128 MB, so it is always used: one path. `memory` is not RSS; add about 240 MB.
-    """
-    target = reader.schema
-    connection = _connection(os.getpid(), memory, folder)
-    order = ", ".join(f'"{name}"' for name in by)
-    relation = connection.from_arrow(reader).order(order)
-    for batch in relation.to_arrow_reader(size):
-        yield pa.RecordBatch.from_arrays([column.cast(field.type) for column, field in zip(batch.columns, target, strict=True)], schema=target)
 
 
 def long_bytes(batch: pa.RecordBatch) -> np.ndarray:

@@ -63,6 +63,7 @@ class Step:
     assets: tuple[str, ...] = ()
     facts: Callable[..., dict[str, Any]] | None = None
     rows: Callable[..., pa.RecordBatch] | None = None
+    combine: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None
     key: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
     splittable: bool = False
@@ -133,6 +134,7 @@ def group_step(
     out: Columns | Callable[..., Columns],
     needs: Names = (),
     rows: Callable[..., pa.RecordBatch] | None = None,
+    combine: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
     splittable: bool = False,
     cap: int = 1_000_000,
     cap_bytes: str = "",
@@ -144,11 +146,13 @@ def group_step(
     """Register a group step: `fn(batch, starts, *, cont, **params)` gets sorted batches that hold whole groups, and the first row of each group.
 
     `key` columns are non-null int64. `order` makes the order total (end it with a unique column). `rows(batch, **params)` may turn input rows into the
-    rows that are shuffled (it sees the int64 column `origin` = input shard << 32 | row). Over `cap` rows, or 128 MB of strings, a group comes in chunks
-    that each begin with its first row (`cont=True`: that row 0 was counted before). With `splittable=False` more than `cap` rows are an error, as are more
-    bytes than the parameter that `cap_bytes` names; `cap_mend` says what a recipe can do about it. Returns a batch with the columns `out`, or
-    `(batch, {"dropped.reason": rows})`. A parameter that both `fn` and `rows` have is given to both. `sizes` says what is shuffled before it is; without
-    it `dolma plan` takes a row for each, with the columns in `needs` where there are `rows`, else with all: `rows` that makes several of one must say so.
+    rows that are shuffled (it sees the int64 column `origin` = input shard << 32 | row). `combine(batch)` merges rows of one key before they are shuffled,
+    within an input shard, into rows of the same columns; what it gives must not depend on their order or on what was merged before (sums of integers, the
+    smallest, the largest). Over `cap` rows, or 128 MB of strings, a group comes in chunks that each begin with its first row (`cont=True`: that row 0 was
+    counted before). With `splittable=False` more than `cap` rows are an error, as are more bytes than the parameter that `cap_bytes` names; `cap_mend` says
+    what a recipe can do about it. Returns a batch with the columns `out`, or `(batch, {"dropped.reason": rows})`. A parameter that both `fn` and `rows`
+    have is given to both. `sizes` says what is shuffled before it is; without it `dolma plan` takes a row for each, with the columns in `needs` where there
+    are `rows`, else with all: `rows` that makes several of one must say so.
     """
 
     def register(fn: Callable[..., Any]) -> Step:
@@ -165,6 +169,7 @@ def group_step(
                 _assets(fn),
                 facts,
                 rows,
+                combine,
                 tuple(key),
                 tuple(order),
                 splittable,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from dolma import table
 from dolma.core.errors import DataError
 from dolma.core.files import disk_errors, sha256
 from dolma.core.manifest import File
@@ -21,6 +20,7 @@ from dolma.core.schema import append
 from dolma.engines.cost import SHUFFLE, WRITE
 from dolma.engines.groups import Chunked, join, whole_groups
 from dolma.engines.plan import Plan, Shard, Unit, unpack
+from dolma.io.spill import sort
 
 if TYPE_CHECKING:
     from dolma.engines.worker import Ledger
@@ -33,12 +33,33 @@ def rows(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], ledg
     final = compiled.final
     assert final is not None
     arguments = wanted(final.step.rows, final.arguments(Path(plan.root))) if final.step.rows else {}
-    for batch in batches:
-        made = final.step.rows(batch, **arguments) if final.step.rows else batch
-        ledger.counts[f"{final.label}.rows_in"] += batch.num_rows
-        ledger.counts[f"{final.label}.scattered"] += made.num_rows
+
+    def made() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            rows = final.step.rows(batch, **arguments) if final.step.rows else batch
+            ledger.counts[f"{final.label}.rows_in"] += batch.num_rows
+            ledger.clock.lap(final.label)
+            yield rows
+
+    for batch in made() if final.step.combine is None else combined(made(), final.step.combine):
+        ledger.counts[f"{final.label}.scattered"] += batch.num_rows
         ledger.clock.lap(final.label)
-        yield made
+        yield batch
+
+
+COMBINE_ROWS = 1 << 18  # rows that wait for `combine`: more of it costs memory, less of it work
+
+
+def combined(batches: Iterable[pa.RecordBatch], combine: Callable[[pa.RecordBatch], pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """All rows of a unit merged, in one batch: the same rows whatever batches they came in."""
+    merged: list[pa.RecordBatch] = []
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(one.num_rows for one in waiting) >= max(COMBINE_ROWS, sum(one.num_rows for one in merged)):
+            merged, waiting = [combine(join([*merged, *waiting]))], []
+    if merged or waiting:
+        yield combine(join([*merged, *waiting]))
 
 
 def shuffled_schema(plan: Plan, compiled: Compiled) -> pa.Schema:
@@ -162,7 +183,7 @@ def gather(plan: Plan, compiled: Compiled, unit: Unit, spill: Path, ledger: "Led
 
 def _sorted(reader: pa.RecordBatchReader, compiled: Compiled, spill: Path) -> Iterator[pa.RecordBatch]:
     assert compiled.final is not None
-    return table.sort(reader, [*compiled.final.step.key, *compiled.final.step.order], str(spill))
+    return sort(reader, [*compiled.final.step.key, *compiled.final.step.order], str(spill))
 
 
 def grouped(plan: Plan, compiled: Compiled, batches: Iterable[pa.RecordBatch], ledger: "Ledger") -> Iterator[pa.RecordBatch]:

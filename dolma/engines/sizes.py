@@ -29,7 +29,7 @@ GUESS = 1 - 1 / INFLATION  # share of an estimate of text that may not be: text 
 STRING = 36  # bytes of a short string (id, source, url) with its offset
 BASE = 280_000_000  # resident set of a worker before its first row: 262 to 278 MB measured with dedup's steps
 READ = 6  # row groups of its input that a worker has in memory in all forms: 80 to 105 MB measured for 15 MB of pages
-SORT = 256_000_000  # DuckDB's limit in `table.sort`; what a bucket has beyond is spilled
+SORT = 256_000_000  # DuckDB's limit in `io.spill.sort`; what a bucket has beyond is spilled
 COPIES = 3  # a scatter holds the rows of its shard as they came, joined, and ordered by bucket
 
 

@@ -21,11 +21,7 @@ def tag_language_fasttext(batch: pa.RecordBatch, *, model: ModelFile, max_chars:
         max_chars: characters that are looked at.
     """
     heads = pc.utf8_slice_codeunits(pc.fill_null(batch.column("text"), ""), 0, max_chars).to_pylist()
-    found = list(fasttext.load(model.path).best(heads, _line))
+    found = list(fasttext.load(model.path).best(heads, fasttext.plain))
     langs = [one[0] if one else "und" for one in found]
     scores = [round(one[1], 4) if one else 0.0 for one in found]
     return append(batch, {"lang": pa.array(langs, pa.string()), "lang_score": pa.array(scores, pa.float32())})
-
-
-def _line(text: str) -> str:
-    return text.replace("\n", " ") if any(map(str.isalpha, text)) else ""

@@ -40,6 +40,19 @@ def normalise(text: str) -> str:
     return " ".join(PUNCTUATION.sub(r" \1 ", text.lower().replace(LABEL, " label ")).split())
 
 
+def plain(text: str) -> str:
+    """One line: the text as it stands, line breaks as blanks, the way that most published models saw theirs."""
+    return text.replace("\n", " ") if any(map(str.isalpha, text)) else ""
+
+
+LINES: dict[str, Callable[[str], str]] = {"words": normalise, "plain": plain}
+
+
+def name(label: str) -> str:
+    """A class as the library can hold it: white space as `_`."""
+    return "_".join(label.split())
+
+
 def train(texts: Sequence[str], labels: Sequence[str], path: Path, *, lr: float, epochs: int, word_ngrams: int, dim: int, buckets: int, seed: int) -> None:
     """Fit a supervised classifier and write it to `path`; one thread and a seed, so the same data give the same model.
 
@@ -49,7 +62,7 @@ def train(texts: Sequence[str], labels: Sequence[str], path: Path, *, lr: float,
     library = _library()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "train.txt"
-        file.write_text("".join(f"{LABEL}{label.replace(' ', '_')} {normalise(text)}\n" for text, label in zip(texts, labels, strict=True)), encoding="utf-8")
+        file.write_text("".join(f"{LABEL}{name(label)} {normalise(text)}\n" for text, label in zip(texts, labels, strict=True)), encoding="utf-8")
         try:
             with _silent(), _zeroed():
                 model = library.train_supervised(
@@ -99,16 +112,18 @@ class Classifier:
             found = self._predict(line(text or ""), 1)
             yield found[0] if found else None
 
-    def score(self, texts: Iterable[str | None], label: str) -> Iterator[float | None]:
+    def score(self, texts: Iterable[str | None], label: str, line: Callable[[str], str] = normalise) -> Iterator[float | None]:
         """The probability of `label`; None for a text without words.
 
+        Args:
+            line: makes a text the one line that the model was trained on.
         Raises:
             DataError: the model does not know `label`.
         """
         if label not in self.labels:
             raise DataError("classifier", f"no class `{label}`", got=", ".join(self.labels), expected=label, mend="name a class that the model was trained on")
         for text in texts:
-            found = self._predict(normalise(text or ""), len(self.labels))
+            found = self._predict(line(text or ""), len(self.labels))
             yield dict(found)[label] if found else None
 
     def _predict(self, line: str, count: int) -> list[tuple[str, float]]:

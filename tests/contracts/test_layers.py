@@ -16,7 +16,7 @@ DOORS = {  # heavy package: the files that may import it, each of them inside a 
     "datatrove": {"dolma/engines/datatrove.py"},
     "ray": set[str](),
     "datasketch": {"dolma/near.py"},
-    "duckdb": {"dolma/sql.py", "dolma/table.py"},
+    "duckdb": {"dolma/sql.py", "dolma/table.py", "dolma/io/spill.py"},
     "streaming": {"dolma/io/mds.py", "training/data.py"},
     "fasttext": {"dolma/text/fasttext.py"},
     "tokenizers": {"dolma/text/tokenizer.py", "training/tokens.py"},

@@ -1,5 +1,7 @@
 """Token-weighted vigintiles against DuckDB, and tags against the plan that they come from."""
 
+import json
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -10,6 +12,9 @@ from hypothesis import strategies as st
 
 from dolma.core import manifest
 from dolma.core.errors import ConfigError, DataError
+from dolma.engines.groups import whole_groups
+from dolma.engines.shuffle import combined
+from dolma.pool.bins import BINS, SHUFFLED, bin_quality
 from dolma.pool.vigintiles import CUTS, plan_vigintiles, tag_vigintile
 from tests.built import dataset
 
@@ -22,16 +27,22 @@ ROW = st.fixed_dictionaries(
     }
 )  # fmt: skip
 ROWS = st.lists(ROW, max_size=60)
+FIRST, VIGINTILE, EDGE, TOKENS, OFF = (list(CUTS).index(name) for name in ("first", "vigintile", "edge", "tokens", "off"))
 DIVISORS = st.sampled_from([1, 2, 4, 5, 10, 20])
 SQL = """
 WITH equal AS (
-    SELECT source, coalesce(topic, '') AS topic, quality, sum(n_tokens) AS tokens FROM rows WHERE quality IS NOT NULL AND split = 'train' GROUP BY ALL),
+    SELECT source, coalesce(topic, '') AS topic, quality, sum(n_tokens) AS tokens, count(*) AS documents
+    FROM rows WHERE quality IS NOT NULL AND split = 'train' GROUP BY ALL),
 placed AS (
     SELECT *, sum(tokens) OVER (PARTITION BY source, topic) AS total,
-        sum(tokens) OVER (PARTITION BY source, topic ORDER BY quality ROWS UNBOUNDED PRECEDING) - tokens AS before FROM equal)
-SELECT source, topic, ((1 + least(before * $n // total, $n - 1)) * (20 // $n))::INTEGER AS vigintile,
-    min(quality)::DOUBLE AS edge, sum(tokens)::BIGINT AS tokens
-FROM placed WHERE total > 0 GROUP BY ALL ORDER BY ALL
+        sum(tokens) OVER (PARTITION BY source, topic ORDER BY quality ROWS UNBOUNDED PRECEDING) - tokens AS before FROM equal),
+buckets AS (
+    SELECT source, topic, least(before * $n // total, $n - 1) AS place, min(quality)::DOUBLE AS edge, sum(documents)::BIGINT AS documents,
+        sum(tokens)::BIGINT AS tokens
+    FROM placed WHERE total > 0 GROUP BY ALL)
+SELECT source, topic, (place * (20 // $n) + 1)::INTEGER AS first,
+    (lead(place, 1, $n) OVER (PARTITION BY source, topic ORDER BY place) * (20 // $n))::INTEGER AS vigintile, edge, documents, tokens, 0 AS off
+FROM buckets ORDER BY ALL
 """
 
 
@@ -39,10 +50,17 @@ def table(rows: list[dict]) -> pa.Table:
     return pa.Table.from_pylist([{"split": "train", "topic": "art", "source": "web", **row} for row in rows], schema=SCHEMA)
 
 
-def planned(rows: list[dict], size: int = 1000, **params) -> list[tuple]:
-    made = plan_vigintiles(iter(table(rows).to_batches(max_chunksize=size)), folder=Path(), **params)
+def planned(rows: list[dict] | pa.Table, size: int = 1000, **params) -> list[tuple]:
+    whole = rows if isinstance(rows, pa.Table) else table(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        made, _ = plan_vigintiles(iter(whole.to_batches(max_chunksize=size)), folder=Path(folder), **params)
+        assert not list(Path(folder).iterdir())  # what lies there would become a file of the dataset
     assert made.schema == pa.schema(list(CUTS.items()))
     return [tuple(row.values()) for row in made.to_pylist()]
+
+
+def names(cuts: list[tuple]) -> list[int]:
+    return [cut[VIGINTILE] for cut in cuts]
 
 
 def scored(*pairs: tuple[float | None, int]) -> list[dict]:
@@ -76,11 +94,11 @@ def test_cuts_do_not_depend_on_batches_or_on_the_order_of_rows(rows: list[dict],
 def test_tags_put_into_each_bucket_the_tokens_that_the_plan_says(tmp_path_factory: pytest.TempPathFactory, rows: list[dict], n: int) -> None:
     cuts = planned(rows, num_buckets=n)
     tags = tagged(tmp_path_factory.mktemp("cuts"), cuts, rows)
-    sums = {(source, topic, vigintile): 0 for source, topic, vigintile, _, _ in cuts}
+    sums = {(*cut[:2], cut[VIGINTILE]): 0 for cut in cuts}
     for row, vigintile in zip(rows, tags, strict=True):
         if vigintile and row["split"] == "train":
             sums[row["source"], row["topic"] or "", vigintile] += row["n_tokens"]
-    assert sums == {tuple(cut[:3]): cut[4] for cut in cuts}
+    assert sums == {(*cut[:2], cut[VIGINTILE]): cut[TOKENS] for cut in cuts}
     for row, vigintile in zip(rows, tags, strict=True):
         assert (vigintile == 0) == (row["quality"] is None or not any(cut[:2] == (row["source"], row["topic"] or "") for cut in cuts))
         for other, high in zip(rows, tags, strict=True):
@@ -92,22 +110,35 @@ def test_tags_put_into_each_bucket_the_tokens_that_the_plan_says(tmp_path_factor
 def test_buckets_of_different_scores_hold_equal_tokens_not_equal_documents(n: int) -> None:
     rows = scored(*((k / 1000, 10 if k < 500 else 30) for k in range(1000)))
     cuts = planned(rows, num_buckets=n)
-    assert [cut[2] for cut in cuts] == list(range(20 // n, 21, 20 // n))
-    assert all(abs(cut[4] - 20_000 / n) <= 30 for cut in cuts)  # within one document
+    assert names(cuts) == list(range(20 // n, 21, 20 // n))
+    assert all(abs(cut[TOKENS] - 20_000 / n) <= 30 for cut in cuts)  # within one document
 
 
-def test_equal_scores_are_one_bucket() -> None:
-    assert planned(scored((0.5, 10), (0.5, 20), (0.5, 30))) == [("web", "art", 1, 0.5, 60)]
-    assert planned(scored((0.5, 10), (0.5, 70), (0.75, 20)), num_buckets=5) == [("web", "art", 4, 0.5, 80), ("web", "art", 20, 0.75, 20)]
+def test_equal_scores_are_one_bucket_that_says_what_it_covers(caplog: pytest.LogCaptureFixture) -> None:
+    assert planned(scored((0.5, 10), (0.5, 20), (0.5, 30))) == [("web", "art", 1, 20, 0.5, 3, 60, 0)]
+    assert "one bucket, 1 to 20, where one score has nearly all tokens: web/art" in caplog.text
+    rows = scored((0.5, 10), (0.5, 70), (0.75, 20))
+    assert planned(rows, num_buckets=5) == [("web", "art", 1, 16, 0.5, 2, 80, 0), ("web", "art", 17, 20, 0.75, 1, 20, 0)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROWS, DIVISORS)
+def test_buckets_of_a_topic_cover_all_vigintiles_and_the_best_is_20(rows: list[dict], n: int) -> None:
+    cuts = planned(rows, num_buckets=n)
+    for topic in {cut[:2] for cut in cuts}:
+        mine = [cut for cut in cuts if cut[:2] == topic]
+        assert [v for cut in mine for v in range(cut[FIRST], cut[VIGINTILE] + 1)] == list(range(1, 21))
+        edges = [cut[EDGE] for cut in mine]
+        assert edges == sorted(set(edges))
 
 
 def test_a_source_without_topics_is_cut_as_one() -> None:
     rows = [{"topic": topic, **row} for topic, row in zip((None, "", None, ""), scored((0.1, 1), (0.2, 1), (0.3, 1), (0.4, 1)), strict=True)]
-    assert [cut[:3] for cut in planned(rows, num_buckets=4)] == [("web", "", vigintile) for vigintile in (5, 10, 15, 20)]
+    assert [cut[:4] for cut in planned(rows, num_buckets=4)] == [("web", "", vigintile - 4, vigintile) for vigintile in (5, 10, 15, 20)]
 
 
-def test_the_best_document_is_in_the_bucket_where_it_begins() -> None:
-    assert [cut[2] for cut in planned(scored((0.1, 30), (0.2, 70)))] == [1, 7]
+def test_a_large_document_covers_the_vigintiles_that_it_fills() -> None:
+    assert [cut[FIRST : VIGINTILE + 1] for cut in planned(scored((0.1, 30), (0.2, 70)))] == [(1, 6), (7, 20)]
     assert planned(scored((0.1, 0), (0.2, 0))) == []  # no tokens, no buckets
 
 
@@ -120,23 +151,149 @@ def test_held_out_and_unmeasured_documents_move_no_edge_but_are_tagged(tmp_path:
 
 
 def test_a_score_on_the_edge_is_in_the_upper_bucket(tmp_path: Path) -> None:
-    cuts = [("web", "art", 4, 0.25, 1), ("web", "art", 20, 0.5, 1)]
+    cuts = [("web", "art", 1, 4, 0.25, 1, 1, 0), ("web", "art", 5, 20, 0.5, 1, 1, 0)]
     assert tagged(tmp_path, cuts, scored((0.5, 1), (0.4999, 1), (0.25, 1), (0.0, 1))) == [20, 4, 4, 4]
 
 
 def test_cuts_that_were_made_anew_are_read_anew(tmp_path: Path) -> None:
     rows = scored((0.5, 1))
-    assert tagged(tmp_path, [("web", "art", 4, 0.0, 1)], rows) == [4]
+    assert tagged(tmp_path, [("web", "art", 1, 4, 0.0, 1, 1, 0)], rows) == [4]
     made = manifest.load(tmp_path / "pool/cuts")
-    columns = pa.Table.from_pylist([dict(zip(CUTS, ("web", "art", 12, 0.0, 1), strict=True))], schema=pa.schema(list(CUTS.items())))
+    columns = pa.Table.from_pylist([dict(zip(CUTS, ("web", "art", 1, 12, 0.0, 1, 1, 0), strict=True))], schema=pa.schema(list(CUTS.items())))
     again = dataset(tmp_path, "pool/cuts", columns, kind="cut")
     manifest.save(tmp_path / "pool/cuts", again.model_copy(update={"fingerprint": made.fingerprint[::-1]}))
     assert tag_vigintile(table(rows).to_batches()[0], cuts=str(tmp_path / "pool/cuts")).column("vigintile").to_pylist() == [12]
 
 
-def test_nan_is_refused_by_the_name_of_its_column() -> None:
-    with pytest.raises(DataError, match=r"plan_vigintiles: quality.*NaN"):
-        planned(scored((0.5, 1), (float("nan"), 1)))
+@pytest.mark.parametrize("histogram", [False, True])
+@pytest.mark.parametrize(("row", "fault"), [((float("nan"), 1), "quality.*NaN"), ((0.5, -1), "n_tokens.*-1")])
+def test_what_is_no_measure_is_refused_by_the_name_of_its_column(histogram: bool, row: tuple[float, int], fault: str) -> None:
+    rows = scored((0.5, 1), row)
+    with pytest.raises(DataError, match=f"(?s){'bin_quality' if histogram else 'plan_vigintiles'}: {fault}"):
+        planned(binned(rows) if histogram else rows)
+
+
+def test_a_document_without_quality_or_tokens_does_not_count() -> None:
+    rows = scored((0.25, 1), (0.5, 1))
+    assert planned([*rows, *scored((None, 9), (0.75, None))]) == planned(rows)  # type: ignore[arg-type]
+
+
+def test_no_documents_have_no_cuts() -> None:
+    assert planned([]) == [] == planned(scored((None, 5)))
+    assert planned(SCHEMA.empty_table(), size=1) == []
+
+
+def binned(rows: list[dict], parts: int = 1, bins: int = 65_536, size: int = 1000, **params) -> pa.Table:
+    """The histogram of `rows` as the engine makes it: of parts that are combined by themselves and then gathered."""
+    params = {"bins": bins, "low": 0.0, "high": 1.0, "split": "train", **params}
+    assert bin_quality.rows is not None and bin_quality.combine is not None
+    scattered = []
+    for number in range(parts):
+        part = table(rows[number::parts]).append_column("origin", pa.array(range(len(rows[number::parts])), pa.int64()))
+        made = [bin_quality.rows(batch, **params) for batch in [*part.to_batches(max_chunksize=size), *part.slice(0, 0).combine_chunks().to_batches()]]
+        scattered += [shifted(batch, number) for batch in combined(made, bin_quality.combine)]
+    whole = pa.Table.from_batches(scattered, schema=SHUFFLED).sort_by([(name, "ascending") for name in ("topic_key", "bin", "origin")])
+    groups = list(whole_groups(whole.combine_chunks().to_batches(), ("topic_key", "bin"), 10**6, False, "test"))
+    return pa.Table.from_batches([bin_quality(batch, starts, cont=cont, **params) for batch, starts, cont in groups], schema=pa.schema(list(BINS.items())))
+
+
+def shifted(batch: pa.RecordBatch, shard: int) -> pa.RecordBatch:
+    place = SHUFFLED.names.index("origin")
+    return batch.set_column(place, "origin", pa.array([(shard << 32) + origin for origin in batch.column("origin").to_pylist()], pa.int64()))
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROWS, st.integers(1, 5), st.integers(1, 9), st.sampled_from([1, 7, 65_536]), st.randoms(use_true_random=False))
+def test_a_histogram_does_not_depend_on_parts_batches_or_order(rows: list[dict], parts: int, size: int, bins: int, random) -> None:
+    expected = binned(rows, bins=bins)
+    assert binned(random.sample(rows, len(rows)), parts, bins, size).equals(expected)
+    counted = [row for row in rows if row["split"] == "train" and row["quality"] is not None]
+    assert sum(expected["n_tokens"].to_pylist()) == sum(row["n_tokens"] for row in counted)
+    assert sum(expected["n_documents"].to_pylist()) == len(counted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, DIVISORS, st.sampled_from([1, 2, 7, 30, 65_536]), st.integers(1, 3))
+def test_buckets_of_a_histogram_differ_from_exact_ones_by_no_more_than_they_say(rows: list[dict], n: int, bins: int, parts: int) -> None:
+    rough = planned(binned(rows, parts, bins), num_buckets=n)
+    exact = {(*cut[:2], cut[VIGINTILE]): cut[TOKENS] for cut in planned(rows, num_buckets=n)}
+    there = {(*cut[:2], cut[VIGINTILE]): cut[TOKENS] for cut in rough}
+    most = {(*cut[:2], v): cut[OFF] for cut in rough for v in range(cut[FIRST], cut[VIGINTILE] + 1)}
+    assert {name[:2] for name in exact} == {name[:2] for name in there}
+    for name in exact.keys() | there.keys():
+        assert abs(exact.get(name, 0) - there.get(name, 0)) <= most[name], name
+
+
+def test_a_histogram_of_one_score_a_bin_gives_exact_cuts() -> None:
+    rows = scored(*((k / 64, 1 + k % 7) for k in range(64)))
+    assert planned(binned(rows, 3)) == planned(rows)
+    coarse = planned(binned(rows, bins=4))
+    assert coarse != planned(rows) and max(cut[OFF] for cut in coarse) > 0
+
+
+def test_histograms_of_two_deliveries_are_added_by_the_plan() -> None:
+    rows = scored(*((k / 257, 1 + k % 7) for k in range(257)))
+    added = pa.concat_tables([binned(rows[::2], bins=50), binned(rows[1::2], bins=50)])
+    assert planned(added) == planned(binned(rows, bins=50))
+
+
+def test_scores_out_of_range_are_in_the_first_and_the_last_bin() -> None:
+    made = binned(scored((-3.0, 1), (0.0, 2), (0.999, 4), (1.0, 8), (7.5, 16)), bins=10)
+    assert list(zip(*(made[name].to_pylist() for name in ("bin", "quality", "quality_max", "n_tokens")), strict=True)) == [
+        (0, -3, 0, 3),
+        (9, 0.9990000128746033, 7.5, 28),
+    ]
+    with pytest.raises(ConfigError, match="no bins"):
+        binned(scored((0.5, 1)), bins=0)
+
+
+def test_buckets_can_be_joined_as_in_the_published_pool(kit: Path) -> None:
+    published = kit.parent / "spec" / "data" / "pool_web_tokens.json"
+    if not published.is_file():
+        pytest.skip("no spec")
+    names_of: dict[str, list[int]] = {}
+    for row in json.loads(published.read_text()):
+        names_of.setdefault(row["topic"], []).append(row["vigintile"])
+    rows = [{"topic": topic, **row} for topic in names_of for row in scored(*((k / 400, 10) for k in range(400)))]
+    cuts = planned(rows, highest=19, lowest_of={topic: min(there) for topic, there in names_of.items()})
+    assert len(cuts) == 387
+    assert {(cut[1], cut[VIGINTILE]) for cut in cuts} == {(topic, name) for topic, there in names_of.items() for name in there}
+
+
+def test_joined_buckets_hold_what_their_parts_held() -> None:
+    rows = scored(*((k / 100, 10) for k in range(100)))
+    cuts = planned(rows, lowest=4, highest=18)
+    assert [cut[FIRST : VIGINTILE + 1] for cut in cuts] == [(1, 4), *((v, v) for v in range(5, 18)), (18, 20)]
+    assert [cut[TOKENS] for cut in cuts] == [200, *[50] * 13, 150] and cuts[0][EDGE] == 0
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [([10, 10, 10, 10], [(1, 5), (6, 10), (11, 15), (16, 20)]), ([4, 16, 12, 8], [(1, 10), (11, 20)])])
+def test_a_bucket_with_few_tokens_joins_its_better_neighbour(tokens: list[int], expected: list[tuple[int, int]]) -> None:
+    cuts = planned(scored(*((k / 4, count) for k, count in enumerate(tokens))), num_buckets=4, min_tokens=10)
+    assert [cut[FIRST : VIGINTILE + 1] for cut in cuts] == expected
+
+
+@pytest.mark.parametrize("wrong", [{"lowest": 0}, {"lowest": 20}, {"highest": 21}, {"lowest": 5, "highest": 5}, {"lowest_of": {"art": 20}}])
+def test_joins_that_leave_nothing_are_refused(wrong: dict) -> None:
+    with pytest.raises(ConfigError, match="must lie below"):
+        planned(scored((0.5, 1)), **wrong)
+
+
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        [("web", "art", 1, 4, 0.5, 1, 1, 0), ("web", "art", 5, 20, 0.25, 1, 1, 0)],
+        [("web", "art", 1, 4, 0.5, 1, 1, 0), ("web", "art", 5, 4, 0.75, 1, 1, 0)],
+        [("web", "art", 1, 21, 0.5, 1, 1, 0)],
+        [("web", "art", 1, 0, 0.5, 1, 1, 0)],
+        [("web", "art", 1, 4, None, 1, 1, 0)],
+        [("web", "art", 1, None, 0.5, 1, 1, 0)],
+        [("web", "art", 1, 4, float("nan"), 1, 1, 0)],
+    ],
+)
+def test_cuts_that_are_no_order_are_refused(tmp_path: Path, cuts: list[tuple]) -> None:
+    with pytest.raises(DataError, match="no buckets of web/art"):
+        tagged(tmp_path, cuts, scored((0.5, 1)))
 
 
 @pytest.mark.parametrize("n", [0, -5, 3, 7, 40])
