@@ -169,6 +169,7 @@ class BitsPerByte(Strict):
     length: int = Field(ge=2, description="tokens of a window")
     beyond: int = Field(default=0, ge=0, description="only tokens at least so far into their window count")
     max_bytes: int = Field(default=100_000, ge=1, description="text of each source that is measured, whole documents in the order of their keys")
+    document_bytes: int | None = Field(default=None, ge=1, description="of each document only so many first bytes, so that no single one is a whole slice")
     together: bool = Field(default=False, description="all sources as one slice")
 
 
@@ -217,6 +218,7 @@ class Stage(Strict):
     length: Duration
     precision: Literal["fp32", "bf16"] = "bf16"
     evaluate: list[Evaluation] = []
+    evaluate_first: bool = Field(default=True, description="take the figures before the first update too; the runs of a swarm all start alike")
 
 
 def read_stage(path: Path, *, seed: int | None = None, changes: list[str] | None = None) -> tuple[Stage, dict[str, Any]]:
