@@ -236,17 +236,22 @@ def read_stage(path: Path, *, seed: int | None = None, changes: list[str] | None
         raise ConfigError(str(path), "not a stage", got=type(value).__name__, expected="a mapping", mend="start with `stage: NAME`")
     for change in [*(changes or []), *([f"seed={seed}", f"data.seed={seed}"] if seed is not None else [])]:
         _change(value, change)
+    return checked(value, str(path)), value
+
+
+def checked(value: dict[str, Any], where: str) -> Stage:
+    """The stage in the value of a YAML file; errors as of `read_stage`, each with `where`."""
     found: list[DolmaError] = [
-        ConfigError(str(path), f"`{place}` restates a fact of the data", expected="facts come from the manifest", mend=f"remove `{place}`")
+        ConfigError(where, f"`{place}` restates a fact of the data", expected="facts come from the manifest", mend=f"remove `{place}`")
         for place in _restated(value)
     ]
     try:
-        stage = check(value, Stage, str(path))
+        stage = check(value, Stage, where)
     except DolmaError as error:
         raise Errors([*found, *(error.errors if isinstance(error, Errors) else [error])]) from error
     if found:
         raise Errors(found)
-    return stage, value
+    return stage
 
 
 def _change(value: dict[str, Any], change: str) -> None:

@@ -14,17 +14,15 @@ from typing import Any
 
 from dolma.core.config import Strict, check
 from dolma.core.errors import ConfigError
-from training.config import read_stage
+from training.config import checked
 from training.plan import plan
 
 
 class Asked(Strict):
-    """One line of the input: a stage file, the dataset to write, and what is changed."""
+    """One line of the input: the value of a stage file, and the dataset to write."""
 
-    stage: Path
+    stage: dict[str, Any]
     out: str
-    set: list[str] = []
-    seed: int | None = None
 
 
 def train(root: Path, lines: Iterable[str]) -> None:
@@ -39,8 +37,7 @@ def train(root: Path, lines: Iterable[str]) -> None:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
         for line in filter(str.strip, lines):
             asked, start = check(_parsed(line), Asked, "dolma-train many"), time.monotonic()
-            stage, value = read_stage(asked.stage, seed=asked.seed, changes=asked.set)
-            resolved = plan(stage, value, root, asked.out)
+            resolved = plan(checked(asked.stage, asked.out), asked.stage, root, asked.out)
             trained = run(resolved)
             gc.collect()  # an open dataset holds shared memory until it is collected
             said = {"run": asked.out, "tokens": resolved.updates * resolved.batch_tokens, "seconds": round(time.monotonic() - start, 3) if trained else 0}
