@@ -1,5 +1,7 @@
 """The mix with least loss under log-linear laws, exactly: a convex problem over exponential cones. The one door to cvxpy."""
 
+import warnings
+
 import numpy as np
 
 from dolma.core.errors import EnvironmentFault
@@ -30,7 +32,9 @@ def least(offsets: np.ndarray, slopes: np.ndarray, prior: np.ndarray, limits: Li
     bounds: list = [cp.sum(weights) == 1, weights >= limits.lower, weights <= upper]
     problem = cp.Problem(cp.Minimize(objective), bounds)
     try:
-        problem.solve(solver=cp.CLARABEL)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Solution may be inaccurate")  # the caller measures how inaccurate
+            problem.solve(solver=cp.CLARABEL)
     except cp.SolverError as error:
         raise EnvironmentFault("mix: optimise", "the solver gave up", got=str(error), expected="an optimum", mend="propose by simulation") from error
     if weights.value is None:

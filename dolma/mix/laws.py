@@ -33,7 +33,7 @@ class LogLinear:
         return self.floors + np.exp(weights @ self.slopes.T)
 
 
-def log_linear(weights: np.ndarray, losses: np.ndarray, *, delta: float = 0.02, starts: int = 10, steps: int = 100, ridge: float = 1e-9) -> LogLinear:
+def log_linear(weights: np.ndarray, losses: np.ndarray, *, delta: float = 0.02, starts: int = 10, steps: int = 100, ridge: float = 1e-7) -> LogLinear:
     """The law with least Huber error: Levenberg-Marquardt with reweighted residuals, all tasks and starts at once.
 
     A start is a floor, evenly from 0 to just under the task's least loss, with the slopes that fit log(L - floor) best; from there the best of all starts is as
@@ -42,7 +42,7 @@ def log_linear(weights: np.ndarray, losses: np.ndarray, *, delta: float = 0.02, 
     Args:
         weights, losses: (runs, domains), (runs, tasks) > 0.
         delta: where the Huber error turns from squared to linear, in units of the loss.
-        ridge: on the slopes (relative to their mean), in units of squared loss a run; it makes directions that no run shows 0.
+        ridge: on the slopes less their mean, in units of squared loss a run: noise of 0.01 in 64 runs, slopes of about 4. What no run shows becomes 0.
     """
     least = losses.min(0)
     floors = (least[:, None] * np.linspace(0, 0.98, starts)).ravel()  # (tasks x starts,)

@@ -19,6 +19,9 @@ DOMAINS = {"domain": pa.string(), "weight": pa.float64(), "prior": pa.float64(),
 TASKS = {"task": pa.string(), "predicted": pa.float64(), "prior": pa.float64(), "gain": pa.float64()}
 
 
+FAINT = -690.0  # log of a share that a bound can still scale up to 1
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A mix and what the fit says of it.
@@ -122,7 +125,7 @@ def _goal(fit: Fit, prior: np.ndarray, limits: Limits | None, importance: Mappin
             "mix: importance", "importance is of tasks and not negative, nor is kl", got=f"{importance}, kl {kl}", expected=", ".join(fit.tasks), mend="mend it"
         )
     limits = limits or unlimited(len(prior))
-    if limits.lower.shape != prior.shape or not abs(nearest(prior, limits).sum() - 1) <= 1e-9:
+    if limits.lower.shape != prior.shape or (limits.lower[prior == 0] > 0).any() or not abs(nearest(prior, limits).sum() - 1) <= 1e-9:
         raise ConfigError(
             "mix: limits",
             "domains with a prior above 0 cannot fill the mix under their caps",
@@ -181,8 +184,19 @@ def simulate(
     return goal.proposal(best)
 
 
-def optimise(fit: Fit, prior: np.ndarray, *, limits: Limits | None = None, importance: Mapping[str, float] | None = None, kl: float = 0.05) -> Proposal:
+def optimise(
+    fit: Fit,
+    prior: np.ndarray,
+    *,
+    limits: Limits | None = None,
+    importance: Mapping[str, float] | None = None,
+    kl: float = 0.05,
+    enough: float = 1e-9,
+    steps: int = 100,
+) -> Proposal:
     """The mix with least objective, exactly; `gap` proves how near it is.
+
+    An interior point leaves a small weight with a large relative error, so steps of conditional gradient follow while the gap is over `enough`, `steps` at most.
 
     Args:
         prior: natural shares, (domains,); a domain with 0 gets nothing.
@@ -195,10 +209,15 @@ def optimise(fit: Fit, prior: np.ndarray, *, limits: Limits | None = None, impor
     model = fit.parametric()
     counted = goal.importance > 0
     found = least(np.log(goal.importance[counted]), model.slopes[counted], goal.prior, goal.limits, kl)
-    found = nearest(np.maximum(found, 0.0), goal.limits)
-    refined = _step(goal, found)[0]
-    start = nearest(goal.prior, goal.limits)
-    best = min((found, refined, start), key=lambda weights: goal.values(weights[None])[0])
+    found = nearest(np.maximum(found, 0.0) * (goal.prior > 0), goal.limits)
+    best = min((found, nearest(goal.prior, goal.limits)), key=lambda weights: goal.values(weights[None])[0])
+    along = np.concatenate([[0.0], np.geomspace(1e-6, 1.0, 61)])[:, None]
+    for _ in range(steps):
+        towards, gap = _step(goal, best)
+        line = best + along * (towards - best)
+        if gap <= enough or (chosen := goal.values(line).argmin()) == 0:
+            break
+        best = line[chosen]
     return goal.proposal(best, _step(goal, best)[1])
 
 
@@ -210,7 +229,9 @@ def _step(goal: _Goal, weights: np.ndarray) -> tuple[np.ndarray, float]:
     model, limits = goal.fit.parametric(), goal.limits
     slope = (goal.importance * np.exp(model.slopes @ weights)) @ model.slopes
     if goal.kl:
-        least_at = nearest(goal.prior * np.exp(-(slope - slope.min()) / goal.kl), limits)
+        with np.errstate(divide="ignore"):
+            logs = np.log(goal.prior) - slope / goal.kl
+        least_at = nearest(np.exp(np.maximum(logs - logs.max(), FAINT)) * (goal.prior > 0), limits)
         gap = slope @ (weights - least_at) + goal.kl * (divergence(weights, goal.prior) - divergence(least_at, goal.prior))
         return least_at, float(max(gap, 0.0))
     least_at, room = limits.lower.copy(), 1 - limits.lower.sum()

@@ -5,10 +5,10 @@ strength log-uniform in 0.1 to 5, prior the natural sizes (temperature 1 or 0.7)
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dolma.core.errors import ConfigError
 from dolma.mix.limits import Limits, limit, nearest
@@ -32,13 +32,18 @@ class Design(BaseModel):
     prior: dict[str, float] | None = None
     held: dict[str, float] = {}
 
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.strength[0] > self.strength[1]:
+            raise ValueError(f"strength is (low, high), got {self.strength}")
+        return self
+
 
 def designs(names: Sequence[str], tokens: np.ndarray, target: float, design: Design) -> np.ndarray:
     """The mixes of a swarm, each row one run.
 
     Draws come one after another, so the first rows of a larger swarm are the smaller swarm: it can be resumed and grown.
-    A draw over a cap is moved to the nearest mix (by KL) under it. To refuse it, as the published code does, would end almost never where caps are tight,
-    and an optimum often lies on a cap. A weight below `minimum` is dropped to 0 (default) or raised to it (`below: raise`: every source stays present).
+    A draw over a cap is moved to the nearest mix (by KL) under it: drawing again would almost never end where caps are tight, and an optimum often lies on a cap. A weight below `minimum` is dropped to 0 (default) or raised to it (`below: raise`: every source stays present).
     A draw nearer than `distance` (total variation) to an earlier one is refused.
 
     Args:
@@ -50,24 +55,38 @@ def designs(names: Sequence[str], tokens: np.ndarray, target: float, design: Des
         ConfigError: no mix, or not so many different ones, are within the limits.
     """
     names = list(names)
-    limits = limit(names, tokens, target, repeats=design.repeats, minimum=design.minimum if design.below == "raise" else 0.0, held=design.held, where="design")
+    limits = bounds(names, tokens, target, design)
     prior = natural(names, tokens, design)
     bits = np.random.PCG64(design.seed)
-    found: list[np.ndarray] = []
+    found, count = np.empty((design.runs, len(names))), 0
     most = max(100 * design.runs, 20_000)
     for _ in range(0, most, BLOCK):
         for row in _drawn(bits, prior, limits, design):
-            if all(np.abs(row - other).sum() / 2 >= design.distance for other in found):
-                found.append(row)
-                if len(found) == design.runs:
-                    return np.stack(found)
+            if (np.abs(found[:count] - row).sum(-1) / 2 >= design.distance).all():
+                found[count], count = row, count + 1
+                if count == design.runs:
+                    return found
     raise ConfigError(
         "design",
         "there are not so many different mixes within the limits",
-        got=f"{len(found)} in {most:,} draws, {design.distance:g} apart",
+        got=f"{count} in {most:,} draws, {design.distance:g} apart",
         expected=f"{design.runs}",
         mend="lower `runs`, `distance` or `minimum`, raise `repeats`, or widen `strength`",
     )
+
+
+def bounds(names: Sequence[str], tokens: np.ndarray, target: float, design: Design) -> Limits:
+    """The limits of a design, which are those of the proposal too; ConfigError if no mix keeps them or a domain could never be drawn."""
+    limits = limit(names, tokens, target, repeats=design.repeats, minimum=design.minimum if design.below == "raise" else 0.0, held=design.held, where="design")
+    if never := [name for name, cap in zip(names, limits.upper, strict=True) if cap < design.minimum and name not in design.held]:
+        raise ConfigError(
+            "design: minimum",
+            f"no run could hold {', '.join(never)}: what there is gives less than the least weight",
+            got=f"at most {limits.upper[names.index(never[0])]:.6g}",
+            expected=f"{design.minimum:.6g}",
+            mend="lower `minimum` or the target, raise `repeats`, add data, or leave the domain out",
+        )
+    return limits
 
 
 def natural(names: Sequence[str], tokens: np.ndarray, design: Design) -> np.ndarray:

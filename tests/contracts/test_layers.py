@@ -34,6 +34,10 @@ DOORS = {  # heavy package: the files that may import it, each of them inside a 
     "composer": {"training/run.py", "training/callbacks.py"},
     "transformers": {"training/export.py"},
     "pandas": set[str](),
+    "scipy": {"dolma/mix/swarm.py"},
+    "cvxpy": {"dolma/mix/convex.py"},
+    "clarabel": {"dolma/mix/convex.py"},
+    "lightgbm": {"dolma/mix/laws.py"},
 }
 HEAVY = sorted({*DOORS, "torch", "numba"})
 
