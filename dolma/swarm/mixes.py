@@ -42,7 +42,13 @@ class Supply:
         """Refuse domains that are empty or overlap, all at once."""
         known = sorted({row["source"] for row in self.rows})
         errors: list[DolmaError] = [
-            ConfigError(where, f"`{self.shards}` has nothing of the domain `{name}`", got="0 tokens", expected=f"one of {', '.join(known)}, or source/topic", mend="mend its name")
+            ConfigError(
+                where,
+                f"`{self.shards}` has nothing of the domain `{name}`",
+                got="0 tokens",
+                expected=f"one of {', '.join(known)}, or source/topic",
+                mend="mend its name",
+            )
             for name in domains
             if not self.tokens(name)
         ]

@@ -36,7 +36,9 @@ def losses(root: Path, runs: Sequence[str]) -> tuple[list[str], np.ndarray]:
         tasks = tasks or names
         if not names or names != tasks or len(set(names)) != len(names):
             mend = "let `evaluate` of the proxy's stage give each slice once"
-            raise DataError(f"{run}/metrics.json", "a run has one loss of each task", got=", ".join(names), expected=", ".join(tasks) or "bits per byte", mend=mend)
+            raise DataError(
+                f"{run}/metrics.json", "a run has one loss of each task", got=", ".join(names), expected=", ".join(tasks) or "bits per byte", mend=mend
+            )
         found.append([row["after"] for row in rows])
     return tasks, np.array(found, float)
 
@@ -111,5 +113,7 @@ class Keeper:
     def write(self, name: str, table: pa.Table, inputs: Sequence[Manifest], **facts: Any) -> Manifest:
         """The dataset `name` of the swarm; its fingerprint is that of its rows and all that they came from."""
         origin = [Input(name=one.dataset, fingerprint=one.fingerprint) for one in inputs]
-        print_ = fingerprint({"recipe": self.recipe, "inputs": [one.model_dump() for one in origin], "version": VERSION, "part": name, "rows": table.to_pylist()})
+        print_ = fingerprint(
+            {"recipe": self.recipe, "inputs": [one.model_dump() for one in origin], "version": VERSION, "part": name, "rows": table.to_pylist()}
+        )
         return store(self.root, f"{self.folder}/{name}", table, "rows", print_, recipe=self.recipe, inputs=origin, facts=facts)

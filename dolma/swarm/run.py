@@ -1,6 +1,7 @@
 """One command from a YAML to a proposal: what is there and fresh is not made again, and a killed swarm goes on with the next run."""
 
 import json
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from dolma.core import manifest as manifests
-from dolma.core.errors import ConfigError, DataError, DolmaError, Errors
+from dolma.core.errors import DataError
 from dolma.core.log import logger
 from dolma.core.manifest import Manifest
 from dolma.mix import regress
-from dolma.mix.conditional import Frozen, check, freeze, supply
+from dolma.mix.conditional import Frozen, check, expand, freeze, supply
 from dolma.mix.conditional import as_table as rounds_table
 from dolma.mix.swarm import designs, natural
 from dolma.runner import Run
@@ -95,6 +96,11 @@ class Swarming:
         frozen = {one.name: one for one in self.rounds}
         return {leaf: self.supply.tokens(leaf) for name in self.domains for leaf in self._leaves(name, frozen)}
 
+    def tokens_of(self, name: str) -> int:
+        """What there is of a domain of this round, all parts of a virtual one together."""
+        frozen = {one.name: one for one in self.rounds}
+        return sum(self.tokens[leaf] for leaf in self._leaves(name, frozen))
+
     @cached_property
     def available(self) -> np.ndarray:
         """Tokens of each domain for caps, shape (domains,): a virtual one has what its scarcest part allows."""
@@ -106,8 +112,7 @@ class Swarming:
     @cached_property
     def prior(self) -> np.ndarray:
         """Natural shares of the domains, shape (domains,); a virtual domain has those of its parts together."""
-        frozen = {one.name: one for one in self.rounds}
-        sizes = np.array([sum(self.tokens[leaf] for leaf in self._leaves(name, frozen)) for name in self.domains], float)
+        sizes = np.array([self.tokens_of(name) for name in self.domains], float)
         return natural(self.domains, sizes, self.settings.design)
 
     @cached_property
@@ -126,8 +131,6 @@ class Swarming:
 
     def mixes(self) -> None:
         """Write the mix of each run that is not there as it must be."""
-        from dolma.mix.conditional import expand
-
         names, shares = expand(self.domains, self.weights, self.rounds)
         for number, row in enumerate(shares):
             some = {name: float(share) for name, share in zip(names, row, strict=True) if share > 0}
@@ -170,7 +173,7 @@ class Swarming:
         todo = [job for job in self.jobs() if not job.fresh(self.root)]
         log.info("%s: %d runs, %d of them to train", self.name, self.settings.runs, len(todo))
         env = self.flow.env
-        trainer = Trainer(self.root, self.flow.base, workers=env.workers, **({"python": env.python} if env.python else {}))
+        trainer = Trainer(self.root, self.flow.base, python=env.python or sys.executable, workers=env.workers)
         trainer.train(self.name, todo, self._log)
         return self.conclude()
 
@@ -232,6 +235,3 @@ def block(shares: dict[str, float]) -> str:
     if topics:
         made["topics"] = {source: results.rounded({t: s / sum(some.values()) for t, s in some.items()}) for source, some in topics.items()}
     return yaml.safe_dump(made, sort_keys=False, default_flow_style=None, width=150)
-
-
-__all__ = ["ConfigError", "DolmaError", "Errors", "Outlook", "Swarming", "block", "proposed"]

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TextIO
+from typing import IO, Any
 
 from dolma.console import short
 from dolma.core import manifest as manifests
@@ -65,8 +65,8 @@ class Trainer:
     base: Path
     python: str = sys.executable
     workers: int = 2
-    _live: list[subprocess.Popen[str]] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    _live: list[subprocess.Popen[str]] = field(default_factory=list, init=False)
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     def train(self, what: str, jobs: Sequence[Job], done: Callable[[Job, float], None]) -> None:
         """Train all jobs, in their order as processes become free.
@@ -127,11 +127,13 @@ class Trainer:
         try:
             process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
         except OSError as error:
-            raise EnvironmentFault("swarm", f"cannot start {self.python}", got=error.strerror, expected="an interpreter", mend="mend `python` in the env") from error
+            raise EnvironmentFault(
+                "swarm", f"cannot start {self.python}", got=error.strerror, expected="an interpreter", mend="mend `python` in the env"
+            ) from error
         self._live.append(process)
         return process
 
-    def _ask(self, process: subprocess.Popen[str], questions: TextIO, answers: TextIO, job: Job) -> float:
+    def _ask(self, process: subprocess.Popen[str], questions: IO[str], answers: IO[str], job: Job) -> float:
         """Have one run trained; its seconds."""
         try:
             questions.write(json.dumps({"stage": job.stage, "out": job.name}) + "\n")
@@ -141,7 +143,9 @@ class Trainer:
             answer = ""
         if not answer:
             code = process.wait()
-            raise Partial(job.name, "the run did not finish", got=f"exit {code}", expected="0", mend="the lines above say why; the same command goes on from what is done")
+            raise Partial(
+                job.name, "the run did not finish", got=f"exit {code}", expected="0", mend="the lines above say why; the same command goes on from what is done"
+            )
         if not job.fresh(self.root):
             mend = "a file changed during the run; run again"
             raise DataError(job.name, "the run made something else", got=answer.strip()[:120], expected=job.fingerprint(self.root)[:16], mend=mend)

@@ -23,7 +23,8 @@ BATCH_TOKENS = 8192  # of one forward pass: logits of 2,048 entries then take 64
 def evaluate(settings: BitsPerByte, model: Olmo3, tokenizer: Tokenizer, root: Path) -> list[Figure]:
     """One figure a source, or one over all."""
     found = []
-    for source, (windows, documents) in _slices(settings, root, manifests.load(root / settings.data).fingerprint, tokenizer.path, tokenizer.sha256).items():
+    made = manifests.load(root / settings.data).fingerprint
+    for source, (windows, documents) in _slices(settings.model_dump_json(), root, made, tokenizer.path, tokenizer.sha256).items():
         bits, size = _bits(model, windows, tokenizer, settings.beyond)
         found.append(Figure("bits_per_byte", source + (f", beyond {settings.beyond} tokens" if settings.beyond else ""), bits / size, documents))
     if not found:
@@ -32,9 +33,10 @@ def evaluate(settings: BitsPerByte, model: Olmo3, tokenizer: Tokenizer, root: Pa
 
 
 @lru_cache(8)  # the runs of a swarm in one process measure the same texts
-def _slices(settings: BitsPerByte, root: Path, fingerprint: str, tokenizer: Path, sha: str) -> dict[str, tuple[list[list[int]], int]]:
-    """Of each slice the windows that count, short ones first, and the number of its documents."""
-    reader, found = Tokenizer.load(tokenizer), {}
+def _slices(text: str, root: Path, fingerprint: str, tokenizer: Path, sha: str) -> dict[str, tuple[list[list[int]], int]]:
+    """Of each slice the windows that count, short ones first, and the number of its documents; `text` is the settings as JSON."""
+    settings, reader = BitsPerByte.model_validate_json(text), Tokenizer.load(tokenizer)
+    found = dict[str, tuple[list[list[int]], int]]()
     for source, texts in _texts(settings, root).items():
         windows = [window for text in texts for window in _windows(reader.encode(text), reader.eos, settings.length) if len(window) > settings.beyond + 1]
         if windows:
