@@ -5,6 +5,7 @@ What a run makes does not depend on the runs before it in the process: its seeds
 
 import gc
 import json
+import logging
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from dolma.core.config import Strict, check
 from dolma.core.errors import ConfigError
+from dolma.core.log import logger
 from training.config import checked
 from training.plan import plan
 
@@ -33,6 +35,7 @@ def train(root: Path, lines: Iterable[str]) -> None:
     """
     from training.run import run
 
+    logger("train").setLevel(logging.WARNING)  # who asks says how far all of them are
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
         for line in filter(str.strip, lines):
