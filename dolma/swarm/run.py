@@ -192,8 +192,12 @@ class Swarming:
         train, test = slice(0, settings.design.runs), slice(settings.design.runs, None)
         names: dict[str, Any] = {"domains": self.domains, "tasks": tasks}
         fit = regress.fit(self.weights[train], losses[train], law=settings.law, **names)
-        folds = regress.heldout(self.weights[train], losses[train], law=settings.law, folds=settings.folds, tasks=tasks)
-        keep.write("folds", folds, [table])
+        folds = min(settings.folds, settings.design.runs)
+        if settings.design.runs * (folds - 1) // folds > len(self.domains):  # each fold must leave enough runs for a law
+            checked = regress.heldout(self.weights[train], losses[train], law=settings.law, folds=folds, tasks=tasks)
+            keep.write("folds", checked, [table])
+        else:
+            log.warning("%s: too few runs to check the laws by cross-validation", self.name)
         if settings.heldout:
             keep.write("heldout", results.foretold(fit, self.weights[test], losses[test]), [table])
         source: Manifest = table
