@@ -115,6 +115,27 @@ def _run(args: argparse.Namespace) -> None:
     log.info("%s", f"{made} made" if made else "everything is fresh")
 
 
+def _swarm(args: argparse.Namespace) -> None:
+    from dolma.console import short, table
+    from dolma.swarm import run
+
+    if args.proposal:
+        print(run.block(run.proposed(_root(args), Path(args.name).stem)), end="")
+        return
+    swarm = run.Swarming(args.name, _env_file(args), args.pipelines)
+    if args.plan:
+        look = swarm.outlook()
+        minutes = "unknown until a run is trained" if look.seconds is None else f"{look.seconds / 60:.1f} min"
+        rows = [["runs", look.runs], ["of them held out", look.heldout], ["to train", look.todo], ["tokens to train", short(look.tokens)], ["about", minutes]]
+        print(table(["what", "value"], rows))
+        print(f"\n{table(['domain', 'tokens', 'natural share'], [[name, swarm.tokens_of(name), share] for name, share in look.domains.items()])}")
+        return
+    found = swarm.run()
+    for one in (found.as_table(), found.tasks_table()):
+        print(table(one.column_names, [list(row.values()) for row in one.to_pylist()]), end="\n\n")
+    print(run.block(run.proposed(swarm.root, swarm.name)), end="")
+
+
 def _stats(args: argparse.Namespace) -> None:
     from dolma import costs, stats
     from dolma.console import table
@@ -345,6 +366,7 @@ VERBS = {
     "fetch": _fetch,
     "plan": _plan,
     "run": _run,
+    "swarm": _swarm,
     "stats": _stats,
     "sql": _sql,
     "inspect": _inspect,

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
             made.add_argument("--again", action="store_true", help="train even when it is fresh")
         else:
             made.add_argument("--json", action="store_true", help="one JSON object a line")
+    command("many", _many, "Train many runs in one process: on stdin one JSON object a line, {stage: as in its YAML, out: dataset}.")
     made = command("evaluate", _evaluate, "Take figures of a run, as a stage file lists them.")
     made.add_argument("run", help="dataset of the run")
     made.add_argument("--stage", type=Path, required=True, help="stage file whose `evaluate` is taken")
@@ -92,6 +93,12 @@ def _plan(options: argparse.Namespace) -> None:
     for path in options.stage:
         summary = _resolved(options, path).summary()
         print(json.dumps(summary) if options.json else "\n".join(f"{key:12} {value}" for key, value in summary.items()) + "\n")
+
+
+def _many(options: argparse.Namespace) -> None:
+    from training.many import train
+
+    train(_root(options), sys.stdin)
 
 
 def _at(run: Path, checkpoint: str | None) -> Path | None:

@@ -169,6 +169,7 @@ class BitsPerByte(Strict):
     length: int = Field(ge=2, description="tokens of a window")
     beyond: int = Field(default=0, ge=0, description="only tokens at least so far into their window count")
     max_bytes: int = Field(default=100_000, ge=1, description="text of each source that is measured, whole documents in the order of their keys")
+    document_bytes: int | None = Field(default=None, ge=1, description="of each document only so many first bytes, so that no single one is a whole slice")
     together: bool = Field(default=False, description="all sources as one slice")
 
 
@@ -217,6 +218,7 @@ class Stage(Strict):
     length: Duration
     precision: Literal["fp32", "bf16"] = "bf16"
     evaluate: list[Evaluation] = []
+    evaluate_first: bool = Field(default=True, description="take the figures before the first update too; the runs of a swarm all start alike")
 
 
 def read_stage(path: Path, *, seed: int | None = None, changes: list[str] | None = None) -> tuple[Stage, dict[str, Any]]:
@@ -234,17 +236,22 @@ def read_stage(path: Path, *, seed: int | None = None, changes: list[str] | None
         raise ConfigError(str(path), "not a stage", got=type(value).__name__, expected="a mapping", mend="start with `stage: NAME`")
     for change in [*(changes or []), *([f"seed={seed}", f"data.seed={seed}"] if seed is not None else [])]:
         _change(value, change)
+    return checked(value, str(path)), value
+
+
+def checked(value: dict[str, Any], where: str) -> Stage:
+    """The stage in the value of a YAML file; errors as of `read_stage`, each with `where`."""
     found: list[DolmaError] = [
-        ConfigError(str(path), f"`{place}` restates a fact of the data", expected="facts come from the manifest", mend=f"remove `{place}`")
+        ConfigError(where, f"`{place}` restates a fact of the data", expected="facts come from the manifest", mend=f"remove `{place}`")
         for place in _restated(value)
     ]
     try:
-        stage = check(value, Stage, str(path))
+        stage = check(value, Stage, where)
     except DolmaError as error:
         raise Errors([*found, *(error.errors if isinstance(error, Errors) else [error])]) from error
     if found:
         raise Errors(found)
-    return stage, value
+    return stage
 
 
 def _change(value: dict[str, Any], change: str) -> None:

@@ -1,13 +1,12 @@
 """What a stage will do, worked out without torch: its data, its length in updates, and the fingerprint that says whether it is fresh."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, DataError
-from dolma.core.graph import stage_fingerprint
+from dolma.core.graph import stage_fingerprint, stage_inputs
 from dolma.core.manifest import Manifest
 from training import data
 from training.config import Init, Stage, updates
@@ -105,7 +104,7 @@ def plan(stage: Stage, value: dict[str, Any], root: Path, name: str, *, hashes: 
         raise ConfigError(name, "one batch is larger than the data", got=f"{sequences} sequences", expected=f"at most {source.rows}", mend="a smaller batch")
     total = max(updates(stage.length.duration, batch_tokens=sequences * width, epoch=epoch), 1)
     every = max(updates(stage.length.save_every, batch_tokens=sequences * width, epoch=epoch, total=total), 1)
-    print_ = stage_fingerprint(value, needs(value, root), root)
+    print_ = stage_fingerprint(value, stage_inputs(value, root), root)
     return Plan(stage, root, name, source, parent, sequences, sequences * width, epoch, total, every, print_)
 
 
@@ -119,22 +118,3 @@ def _fits(parent: Manifest, source: data.Source) -> None:
             expected=str(theirs)[:16],
             mend="train the stages before again on data of the same tokenizer",
         )
-
-
-def needs(value: dict[str, Any], root: Path) -> list[str]:
-    """The datasets below `root` that a stage names under `data`, `model.init` and `evaluate`; a file in a dataset stands for the dataset."""
-    found = dict[str, None]()
-    for text in _strings([value.get("data"), value.get("evaluate"), (value.get("model") or {}).get("init")]):
-        parts = text.split("/")
-        owners = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
-        if owner := next((name for name in owners if manifests.exists(root / name)), None):
-            found[owner] = None
-    return list(found)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)

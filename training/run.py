@@ -217,7 +217,7 @@ def _evaluate(plan: Plan, model: Any, tokenizer: Tokenizer, when: str) -> None:
     if path.is_file():
         return
     rows: list[dict[str, Any]] = []
-    if plan.stage.evaluate:
+    if plan.stage.evaluate and (when == "after" or plan.stage.evaluate_first):
         from training.evaluate.registry import evaluate
 
         for item in plan.stage.evaluate:

@@ -13,7 +13,7 @@ from dolma.core import config, manifest
 from dolma.core.errors import ConfigError, DolmaError, Errors
 from dolma.core.recipe import STREAMS, Compiled, Recipe, compile, parse
 
-NOT_RECIPES = ("env", "jobs")  # folders of a pipelines folder that hold no recipes
+NOT_RECIPES = ("env", "jobs", "swarm")  # folders of a pipelines folder that hold no recipes
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Graph:
     def _compile(self, name: str) -> Compiled | Stage:
         value, where = config.parse(self.files[name]), str(self.files[name])
         if isinstance(value, dict) and "stage" in value:
-            return Stage(name, self.files[name], value, tuple(dict.fromkeys(self._stage_needs(value, where))))
+            return Stage(name, self.files[name], value, tuple(dict.fromkeys(self.stage_needs(value, where))))
         return compile(name, parse(name, value, where), where, self._schema)
 
     def _schema(self, name: str) -> pa.Schema:
@@ -79,7 +79,7 @@ class Graph:
             raise ConfigError(str(node.file), f"`{name}` is a stage, not a table", mend="name a dataset")
         return STREAMS if node.recipe.format == "mds" else node.schema
 
-    def _stage_needs(self, value: Any, where: str) -> Iterable[str]:
+    def stage_needs(self, value: Any, where: str) -> Iterable[str]:
         """Datasets named under `data`, `init` and `evaluate` of a stage file, wherever they stand."""
         named = [value.get("data"), value.get("evaluate")]
         initial = (value.get("model") or {}).get("init") if isinstance(value.get("model"), dict) else None
@@ -172,6 +172,17 @@ def _strings(value: Any) -> Iterable[str]:
             yield from _strings(inner)
 
 
+def stage_inputs(value: dict[str, Any], root: Path) -> list[str]:
+    """The datasets below `root` that a stage names under `data`, `model.init` and `evaluate`; a file in a dataset stands for the dataset."""
+    found = dict[str, None]()
+    for text in _strings([value.get("data"), value.get("evaluate"), (value.get("model") or {}).get("init")]):
+        parts = text.split("/")
+        owners = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
+        if owner := next((name for name in owners if manifest.exists(root / name)), None):
+            found[owner] = None
+    return list(found)
+
+
 def fingerprint(value: Any) -> str:
     """sha256 of the canonical JSON of everything that decides a dataset's bytes."""
     return sha256(manifest.canonical(value)).hexdigest()
@@ -186,4 +197,4 @@ def stage_fingerprint(value: dict[str, Any], needs: Iterable[str], root: Path, s
     return fingerprint({"stage": value, "inputs": inputs, "seed": seed, "version": TRAINING_VERSION})
 
 
-__all__ = ["Compiled", "Graph", "Recipe", "Stage", "fingerprint", "stage_fingerprint"]
+__all__ = ["Compiled", "Graph", "Recipe", "Stage", "fingerprint", "stage_fingerprint", "stage_inputs"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,24 @@ BATCH_TOKENS = 8192  # of one forward pass: logits of 2,048 entries then take 64
 def evaluate(settings: BitsPerByte, model: Olmo3, tokenizer: Tokenizer, root: Path) -> list[Figure]:
     """One figure a source, or one over all."""
     found = []
-    for source, texts in _texts(settings, root).items():
-        windows = [window for text in texts for window in _windows(tokenizer.encode(text), tokenizer.eos, settings.length) if len(window) > settings.beyond + 1]
-        if not windows:
-            continue
+    made = manifests.load(root / settings.data).fingerprint
+    for source, (windows, documents) in _slices(settings.model_dump_json(), root, made, tokenizer.path, tokenizer.sha256).items():
         bits, size = _bits(model, windows, tokenizer, settings.beyond)
-        found.append(Figure("bits_per_byte", source + (f", beyond {settings.beyond} tokens" if settings.beyond else ""), bits / size, len(texts)))
+        found.append(Figure("bits_per_byte", source + (f", beyond {settings.beyond} tokens" if settings.beyond else ""), bits / size, documents))
     if not found:
         raise DataError(settings.data, "no document is long enough to measure", got="0", expected=f"over {settings.beyond} tokens", mend="take other documents")
+    return found
+
+
+@lru_cache(8)  # the runs of a swarm in one process measure the same texts
+def _slices(text: str, root: Path, fingerprint: str, tokenizer: Path, sha: str) -> dict[str, tuple[list[list[int]], int]]:
+    """Of each slice the windows that count, short ones first, and the number of its documents; `text` is the settings as JSON."""
+    settings, reader = BitsPerByte.model_validate_json(text), Tokenizer.load(tokenizer)
+    found = dict[str, tuple[list[list[int]], int]]()
+    for source, texts in _texts(settings, root).items():
+        windows = [window for text in texts for window in _windows(reader.encode(text), reader.eos, settings.length) if len(window) > settings.beyond + 1]
+        if windows:
+            found[source] = (sorted(windows, key=len), len(texts))
     return found
 
 
@@ -40,8 +51,9 @@ def _texts(settings: BitsPerByte, root: Path) -> dict[str, list[str]]:
     for row in sorted(rows, key=lambda row: (row["source"], row["key"])):
         source = "all" if settings.together else row["source"]
         if sizes.get(row["source"], 0) < settings.max_bytes:
-            sizes[row["source"]] = sizes.get(row["source"], 0) + len(row["text"].encode())
-            texts.setdefault(source, []).append(row["text"])
+            text = row["text"].encode()[: settings.document_bytes].decode(errors="ignore")
+            sizes[row["source"]] = sizes.get(row["source"], 0) + len(text.encode())
+            texts.setdefault(source, []).append(text)
     return texts
 
 
@@ -57,7 +69,6 @@ def _bits(model: Olmo3, windows: list[list[int]], tokenizer: Tokenizer, beyond: 
     """(bits of all counted tokens, their bytes)."""
     sizes = torch.tensor(tokenizer.sizes)
     bits, size = 0.0, 0
-    windows = sorted(windows, key=len)
     at = 0
     while at < len(windows):
         part = windows[at : at + max(1, BATCH_TOKENS // len(windows[min(at + 63, len(windows) - 1)]))]

@@ -1,0 +1,241 @@
+"""One command from a YAML to a proposal: what is there and fresh is not made again, and a killed swarm goes on with the next run."""
+
+import json
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dolma.core import manifest as manifests
+from dolma.core.errors import DataError
+from dolma.core.log import logger
+from dolma.core.manifest import Manifest
+from dolma.mix import regress
+from dolma.mix.conditional import Frozen, check, expand, freeze, supply
+from dolma.mix.conditional import as_table as rounds_table
+from dolma.mix.swarm import designs, natural
+from dolma.runner import Run
+from dolma.swarm import config, results
+from dolma.swarm.mixes import Supply
+from dolma.swarm.train import Job, Trainer
+
+log = logger(__name__)
+TIMES = "runs.jsonl"
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a swarm would train."""
+
+    runs: int
+    heldout: int
+    todo: int
+    tokens: int
+    seconds: float | None
+    domains: dict[str, float]
+
+
+class Swarming:
+    """A swarm in an env."""
+
+    def __init__(self, name: str, env_file: Path, pipelines: Path) -> None:
+        self.settings, self.file = config.read(name, pipelines)
+        self.name, self.pipelines = f"swarm/{self.file.stem}", pipelines
+        self.flow = Run(env_file, pipelines)
+        self.root = self.flow.root
+        config.stage(self.settings, pipelines, "")  # refuses a proxy that is no stage
+
+    def needs(self) -> list[str]:
+        """The datasets of recipes that the swarm reads."""
+        stage = config.stage(self.settings, self.pipelines, self.settings.shards)
+        return list(dict.fromkeys([self.settings.shards, *self.flow.graph.stage_needs(stage, str(self.file))]))
+
+    @cached_property
+    def supply(self) -> Supply:
+        """What there is of each domain."""
+        return Supply(self.root, self.settings.shards)
+
+    @cached_property
+    def rounds(self) -> list[Frozen]:
+        """The mixes of earlier rounds."""
+        found = []
+        for one in self.settings.rounds:
+            ratios = one.ratios
+            if one.swarm is not None:
+                rows = manifests.read(self.root / "swarm" / one.swarm / "shares").to_pylist()
+                ratios = {row["domain"]: row["share"] for row in rows}
+            found.append(freeze(one.name, ratios or {}))
+        check(found)
+        return found
+
+    @cached_property
+    def domains(self) -> list[str]:
+        """The domains of this round; those of the shards are there and do not overlap.
+
+        Raises:
+            ConfigError: (or Errors with all of them) a domain has no tokens, or is part of another.
+        """
+        frozen = {one.name: one for one in self.rounds}
+        names: list[str] = []
+        for name in self.settings.domains:
+            source = name.removesuffix("/*")
+            names += [f"{source}/{topic}" for topic in self.supply.topics(source)] or [source] if name.endswith("/*") else [name]
+        leaves = [part for name in names for part in self._leaves(name, frozen)]
+        self.supply.check(leaves, str(self.file))
+        return names
+
+    def _leaves(self, name: str, frozen: dict[str, Frozen]) -> list[str]:
+        return [leaf for part in frozen[name].ratios for leaf in self._leaves(part, frozen)] if name in frozen else [name]
+
+    @cached_property
+    def tokens(self) -> dict[str, int]:
+        """What there is of each domain of the shards that the swarm names."""
+        frozen = {one.name: one for one in self.rounds}
+        return {leaf: self.supply.tokens(leaf) for name in self.domains for leaf in self._leaves(name, frozen)}
+
+    def tokens_of(self, name: str) -> int:
+        """What there is of a domain of this round, all parts of a virtual one together."""
+        frozen = {one.name: one for one in self.rounds}
+        return sum(self.tokens[leaf] for leaf in self._leaves(name, frozen))
+
+    @cached_property
+    def available(self) -> np.ndarray:
+        """Tokens of each domain for caps, shape (domains,): a virtual one has what its scarcest part allows."""
+        known: dict[str, float] = dict(self.tokens)
+        for one in self.rounds:
+            known[one.name] = supply(known, one)
+        return np.array([known[name] for name in self.domains], float)
+
+    @cached_property
+    def prior(self) -> np.ndarray:
+        """Natural shares of the domains, shape (domains,); a virtual domain has those of its parts together."""
+        sizes = np.array([self.tokens_of(name) for name in self.domains], float)
+        return natural(self.domains, sizes, self.settings.design)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """The mixes, shape (runs, domains); the last ones are held out."""
+        design = self.settings.design.model_copy(update={"runs": self.settings.runs, "prior": dict(zip(self.domains, self.prior.tolist(), strict=True))})
+        return designs(self.domains, self.available, self.settings.proposal.tokens, design)
+
+    def jobs(self) -> list[Job]:
+        """One job a run; its mix need not be there yet."""
+        return [self._job(number) for number in range(self.settings.runs)]
+
+    def _job(self, number: int) -> Job:
+        stage = config.stage(self.settings, self.pipelines, f"{self.name}/mixes/{number:03d}")
+        return Job(f"{self.name}/runs/{number:03d}", stage, self.settings.proxy.tokens)
+
+    def mixes(self) -> None:
+        """Write the mix of each run that is not there as it must be."""
+        names, shares = expand(self.domains, self.weights, self.rounds)
+        for number, row in enumerate(shares):
+            some = {name: float(share) for name, share in zip(names, row, strict=True) if share > 0}
+            self.supply.write(f"{self.name}/mixes/{number:03d}", self.settings.proxy.tokens, some)
+
+    def outlook(self) -> Outlook:
+        """What a run would train; writes nothing.
+
+        Raises:
+            DataError: the datasets that it reads are not all there and fresh.
+        """
+        self._ready()
+        jobs = self.jobs()
+        todo = [job for job in jobs if not job.fresh(self.root)]
+        tokens, each = sum(job.tokens for job in todo), self._seconds()
+        seconds = None if each is None else each * len(todo) / min(self.flow.env.workers, max(len(todo), 1))
+        return Outlook(len(jobs), self.settings.heldout, len(todo), tokens, seconds, dict(zip(self.domains, self.prior.tolist(), strict=True)))
+
+    def _ready(self) -> None:
+        stale = [line.dataset for line in self.flow.plan(self.needs()) if line.state != "fresh"]
+        if stale:
+            mend = f"dolma run {' '.join(self.needs())}, or the swarm without --plan makes them"
+            raise DataError(self.name, "what the swarm reads is not made yet", got=f"stale: {', '.join(stale[:5])}", expected="fresh datasets", mend=mend)
+
+    def _seconds(self) -> float | None:
+        """Seconds of a run like these, from the log of those that are done."""
+        path = self.root / self.name / TIMES
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        rates = [line["seconds"] / line["tokens"] for line in lines if line["seconds"] > 0]
+        return float(np.median(rates)) * self.settings.proxy.tokens if rates else None
+
+    def run(self) -> results.Proposal:
+        """Everything up to the proposal.
+
+        Raises:
+            DolmaError: of data, settings or training; what is done is kept, and the same command goes on.
+        """
+        self.flow.run(self.needs())
+        self.mixes()
+        todo = [job for job in self.jobs() if not job.fresh(self.root)]
+        log.info("%s: %d runs, %d of them to train", self.name, self.settings.runs, len(todo))
+        env = self.flow.env
+        trainer = Trainer(self.root, self.flow.base, python=env.python or sys.executable, workers=env.workers)
+        trainer.train(self.name, todo, self._log)
+        return self.conclude()
+
+    def _log(self, job: Job, seconds: float) -> None:
+        with open(self.root / self.name / TIMES, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"run": job.name, "tokens": job.tokens, "seconds": seconds}) + "\n")
+
+    def conclude(self) -> results.Proposal:
+        """Laws and proposal from the finished runs, each written as a dataset: results, fit, heldout, proposal, tasks, shares, rounds."""
+        settings, jobs = self.settings, self.jobs()
+        runs = [job.name for job in jobs]
+        tasks, losses = results.losses(self.root, runs)
+        keep = results.Keeper(self.root, self.name, {"swarm": settings.model_dump(mode="json")})
+        made = [manifests.load(self.root / run) for run in runs]
+        table = keep.write("results", results.table(runs, settings.heldout, self.domains, self.weights, tasks, losses), made)
+        train, test = slice(0, settings.design.runs), slice(settings.design.runs, None)
+        names: dict[str, Any] = {"domains": self.domains, "tasks": tasks}
+        fit = regress.fit(self.weights[train], losses[train], law=settings.law, **names)
+        folds = min(settings.folds, settings.design.runs)
+        if settings.design.runs * (folds - 1) // folds > len(self.domains):  # each fold must leave enough runs for a law
+            checked = regress.heldout(self.weights[train], losses[train], law=settings.law, folds=folds, tasks=tasks)
+            keep.write("folds", checked, [table])
+        else:
+            log.warning("%s: too few runs to check the laws by cross-validation", self.name)
+        if settings.heldout:
+            keep.write("heldout", results.foretold(fit, self.weights[test], losses[test]), [table])
+        source: Manifest = table
+        if settings.law in ("log_linear", "linear"):
+            source = keep.write("fit", fit.as_table(), [table])
+        lowest = settings.design.minimum if settings.design.below == "raise" else 0.0
+        found = results.propose(fit, self.prior, self.available, settings.proposal, lowest)
+        facts = {"mean": found.mean, "prior_mean": found.prior_mean, "kl": found.divergence, "gap": found.gap, "target": settings.proposal.tokens}
+        keep.write("proposal", found.as_table(), [source], **facts)
+        keep.write("tasks", found.tasks_table(), [source])
+        keep.write("shares", results.shares(found, self.rounds, self.tokens, settings.proposal.tokens), [source])
+        if self.rounds:
+            keep.write("rounds", rounds_table(self.rounds), [source])
+        return found
+
+
+def proposed(root: Path, name: str) -> dict[str, float]:
+    """The shares that a finished swarm proposes, by domain, rounded to four places, sum 1.
+
+    Raises:
+        DataError: it is not finished.
+    """
+    rows = manifests.read(root / "swarm" / name.removeprefix("swarm/") / "shares").to_pylist()
+    return results.rounded({row["domain"]: row["share"] for row in rows})
+
+
+def block(shares: dict[str, float]) -> str:
+    """Shares as YAML for a recipe of `plan_mix`: by source, and topics of a source below it."""
+    import yaml
+
+    sources: dict[str, float] = {}
+    topics: dict[str, dict[str, float]] = {}
+    for name, share in shares.items():
+        source, _, topic = name.partition("/")
+        sources[source] = sources.get(source, 0.0) + share
+        if topic:
+            topics.setdefault(source, {})[topic] = share
+    made: dict[str, Any] = {"shares": results.rounded(sources)}
+    if topics:
+        made["topics"] = {source: results.rounded({t: s / sum(some.values()) for t, s in some.items()}) for source, some in topics.items()}
+    return yaml.safe_dump(made, sort_keys=False, default_flow_style=None, width=150)
