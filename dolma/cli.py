@@ -282,7 +282,7 @@ def _publish(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    from dolma import stats
+    from dolma import served, stats
     from dolma.console import size, table
     from dolma.verify import verify
 
@@ -292,6 +292,9 @@ def _verify(args: argparse.Namespace) -> None:
         raise DataError(str(root), "there is nothing to verify", got="0 manifests", expected="at least 1", mend=f"dolma run --env {args.env}")
     verdicts = [verify(root, name) for name in names]
     print(table(["dataset", "files", "bytes", "state"], [[v.dataset, v.files, size(v.bytes), "broken" if v.errors else "ok"] for v in verdicts]))
+    for v in verdicts:
+        if v.served:
+            print(f"\nsequences that {v.dataset} served\n{table(served.HEADER, served.rows(v.served, streams=args.streams))}")
     errors = [error for verdict in verdicts for error in verdict.errors]
     if len(errors) > MOST_ERRORS:
         log.error("%s", f"{len(errors):,} errors; the first {MOST_ERRORS}:")
