@@ -21,7 +21,7 @@ FIRST, WIDTH = 5, 600  # rows that `inspect` prints, and characters of a value
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the exit code."""
-    args = arguments.parser(VERBS).parse_args(argv)
+    args = arguments.parser(VERBS).parse_args(arguments.joined(sys.argv[1:] if argv is None else argv))
     setup(args.log)
     try:
         require_utf8()
@@ -106,6 +106,21 @@ def _plan(args: argparse.Namespace) -> None:
     for doubt in (doubt for line in lines for doubt in line.doubts):
         log.warning("%s", doubt)
     fit.refuse([fault for line in lines for fault in line.faults])
+
+
+def _budget(args: argparse.Namespace) -> None:
+    from dolma.mix import afford
+
+    root = _root(args) if args.pool and not args.pool.endswith(".csv") else None
+    found = afford.answer(vars(args), root, args.pipelines)
+    if args.format == "json":
+        import json
+
+        print(json.dumps(afford.as_dict(found), ensure_ascii=False))
+    else:
+        print(afford.text(found))
+    for warning in found.warnings:
+        log.warning("%s", warning)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -347,6 +362,7 @@ VERBS = {
     "gather": _gather,
     "fetch": _fetch,
     "plan": _plan,
+    "plan budget": _budget,
     "run": _run,
     "stats": _stats,
     "sql": _sql,
