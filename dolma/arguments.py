@@ -25,6 +25,23 @@ NEAR_EXAMPLES = """examples:
   dolma near - --lines --lsh --in pool/unique < texts.txt
   dolma near --file page.txt --in pool/candidates --bands pool/bands      finds what its bands find: with 26 x 11 half of what has .72"""
 
+BUDGET_EXAMPLES = """Give all but one of gpus, days (or GPU days), tokens and the rate (or a model and its utilisation).
+Price gives the cost, or cost and price the GPU days. Without --uptime it follows from the others, or is 1.
+
+examples:
+  dolma plan budget --gpus 1024 --days 56 --price 2                                   cost
+  dolma plan budget --gpus 512 --days 17.5 --rate 7700 --price 2                      tokens and cost
+  dolma plan budget --model 7B --tokens 5.93e12 --gpus 512 --utilisation 0.42         days
+  dolma plan budget --model 32B --tokens 5.5e12 --gpu-days 512x9.5+1024x35 --rate 2000       the share of the time that it trained
+  dolma plan budget --cost 1e6 --price 2 --model pipelines/train/big.yaml --utilisation 0.4 --pool shard/pool --shares mix/pretrain
+  dolma plan budget --tokens 5.93e12 --gpus 512 --rate 7700 --pool source_mix.csv --shares mix_tokens --format json
+Caps hold for the mean repeats of a source: a quality curve that throws data away reaches the cap of its best cells earlier."""
+
+
+def joined(argv: list[str]) -> list[str]:
+    """The words of a command line, `plan budget` as one."""
+    return ["plan budget", *argv[2:]] if argv[:2] == ["plan", "budget"] else argv
+
 
 def parser(verbs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:
     """The parser of the command line; its namespace has the function of its verb as `verb`."""
@@ -42,8 +59,9 @@ def parser(verbs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argpars
         return one
 
     _bringing(verb)
-    one = verb("plan", "say what a run would do; writes nothing")
+    one = verb("plan", "say what a run would do; writes nothing. `dolma plan budget` plans tokens, GPUs and cost instead")
     one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
+    _budget(verb)
     one = verb("run", "make every stale dataset and stage among the targets and what they need")
     one.add_argument("targets", nargs="*", default=["."], help="datasets, folders or files of the pipelines (default: all)")
     one.add_argument("--force", action="store_true", help="make them again although they are fresh")
@@ -71,8 +89,9 @@ def parser(verbs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argpars
     one.add_argument("dataset", help="a mix, e.g. mix/pretrain, or documents, e.g. pool/unique")
     one.add_argument("out", type=Path, help="a folder that does not exist yet")
     one.add_argument("--seed", type=int, default=0, help="seed of which sequences get one copy more")
-    one = verb("verify", "hash every file again and check every ledger against the manifests")
+    one = verb("verify", "hash every file again, check every ledger against the manifests, and what a stage served against its mix")
     one.add_argument("datasets", nargs="*", help="default: all")
+    one.add_argument("--streams", action="store_true", help="served sequences by stream, not only by source")
     one = verb("steps", "list the steps that recipes may use, or describe one")
     one.add_argument("name", nargs="?")
     verb("doctor", "say what this machine has, what is missing, and how to get it")
@@ -96,6 +115,30 @@ def _bringing(verb: Verb) -> None:
     one.add_argument("--workers", type=_count, default=4, metavar="N", help="downloads at once (default: 4)")
     one.add_argument("--attempts", type=_count, default=10, metavar="N", help="requests for one file before it is given up for this run (default: 10)")
     one.add_argument("--timeout", type=_count, default=60, metavar="SECONDS", help="without a byte, after which an attempt ends (default: 60)")
+
+
+def _budget(verb: Verb) -> None:
+    one = verb("plan budget", "from GPUs, days and a model to tokens and cost, or back, and how often that repeats each source of a pool", BUDGET_EXAMPLES)
+    one.add_argument("--gpus", type=float, metavar="N")
+    one.add_argument("--days", type=float, metavar="N", help="of wall-clock time")
+    one.add_argument("--gpu-days", metavar="N", help="in place of both: a number, or phases such as 512x9.5+1024x35")
+    one.add_argument("--tokens", type=float, metavar="N", help="of the run, e.g. 5.93e12")
+    one.add_argument("--rate", type=float, metavar="TOKENS", help="a second of one GPU while it trains")
+    one.add_argument("--utilisation", type=float, metavar="SHARE", help="of the peak, in place of --rate; needs --model")
+    one.add_argument("--uptime", type=float, metavar="SHARE", help="of the time in which it trains (default: what follows, or 1)")
+    one.add_argument("--price", type=float, metavar="AMOUNT", help="of a GPU hour")
+    one.add_argument("--cost", type=float, metavar="AMOUNT")
+    one.add_argument("--model", metavar="SHAPE", help="a published size (7B), d=4096,layers=32,heads=32,kv_heads=32,ffn=11008, or a stage's YAML")
+    one.add_argument("--vocab", type=_count, metavar="N", help="rows of its embedding (default: 100352)")
+    one.add_argument("--context", type=_count, metavar="TOKENS", help="of a sequence (default: 8192)")
+    one.add_argument("--peak", type=float, default=989.5e12, metavar="FLOPS", help="FLOP/s of one GPU (default: %(default)g, an H100 in bf16)")
+    one.add_argument("--pool", metavar="POOL", help="a CSV with columns source and pool_tokens, or a dataset of packed shards of the env, e.g. shard/pool")
+    one.add_argument("--shares", metavar="SHARES", help="web=0.8,code=0.2; a recipe, mix/pretrain; or a column of the CSV (default: as the pool is)")
+    one.add_argument("--cap", type=float, default=7.0, metavar="REPEATS", help="most repeats of a source (default: %(default)g, Olmo 3 report, section 3.4.4)")
+    one.add_argument("--cap-of", dest="caps", action="append", metavar="SOURCE=REPEATS", help="another cap for one source; may be given again")
+    text = "repeats from which on it warns (default: %(default)g: up to 4 epochs are nearly worth new data, Muennighoff et al. 2023)"
+    one.add_argument("--worth", type=float, default=4.0, metavar="REPEATS", help=text)
+    one.add_argument("--format", choices=("table", "json"), default="table", help="form of the result on stdout")
 
 
 def _looking(verb: Verb) -> None:

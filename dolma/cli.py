@@ -21,7 +21,7 @@ FIRST, WIDTH = 5, 600  # rows that `inspect` prints, and characters of a value
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the exit code."""
-    args = arguments.parser(VERBS).parse_args(argv)
+    args = arguments.parser(VERBS).parse_args(arguments.joined(sys.argv[1:] if argv is None else argv))
     setup(args.log)
     try:
         require_utf8()
@@ -106,6 +106,21 @@ def _plan(args: argparse.Namespace) -> None:
     for doubt in (doubt for line in lines for doubt in line.doubts):
         log.warning("%s", doubt)
     fit.refuse([fault for line in lines for fault in line.faults])
+
+
+def _budget(args: argparse.Namespace) -> None:
+    from dolma.mix import afford
+
+    root = _root(args) if args.pool and not args.pool.endswith(".csv") else None
+    found = afford.answer(vars(args), root, args.pipelines)
+    if args.format == "json":
+        import json
+
+        print(json.dumps(afford.as_dict(found), ensure_ascii=False))
+    else:
+        print(afford.text(found))
+    for warning in found.warnings:
+        log.warning("%s", warning)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -303,7 +318,7 @@ def _publish(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    from dolma import stats
+    from dolma import served, stats
     from dolma.console import size, table
     from dolma.verify import verify
 
@@ -313,6 +328,9 @@ def _verify(args: argparse.Namespace) -> None:
         raise DataError(str(root), "there is nothing to verify", got="0 manifests", expected="at least 1", mend=f"dolma run --env {args.env}")
     verdicts = [verify(root, name) for name in names]
     print(table(["dataset", "files", "bytes", "state"], [[v.dataset, v.files, size(v.bytes), "broken" if v.errors else "ok"] for v in verdicts]))
+    for v in verdicts:
+        if v.served:
+            print(f"\nsequences that {v.dataset} served\n{table(served.HEADER, served.rows(v.served, streams=args.streams))}")
     errors = [error for verdict in verdicts for error in verdict.errors]
     if len(errors) > MOST_ERRORS:
         log.error("%s", f"{len(errors):,} errors; the first {MOST_ERRORS}:")
@@ -365,6 +383,7 @@ VERBS = {
     "gather": _gather,
     "fetch": _fetch,
     "plan": _plan,
+    "plan budget": _budget,
     "run": _run,
     "swarm": _swarm,
     "stats": _stats,

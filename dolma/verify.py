@@ -1,9 +1,10 @@
-"""`dolma verify`: are the bytes, the rows and the ledger of a dataset still what its manifest says?"""
+"""`dolma verify`: are the bytes, the rows and the ledger of a dataset still what its manifest says, and did a run serve the sequences of its plan?"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dolma import served as record
 from dolma.core import counts as ledger
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
@@ -13,24 +14,27 @@ from dolma.core.manifest import File, Manifest
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was looked at in one dataset, and all that is wrong with it."""
+    """What was looked at in one dataset, and all that is wrong with it; of a training stage with a record, a line for each stream that it served."""
 
     dataset: str
     files: int
     bytes: int
     errors: tuple[DataError, ...]
+    served: tuple[record.Line, ...] = ()
 
 
 def verify(root: Path, dataset: str) -> Verdict:
-    """Re-hash every file of a dataset and check its ledger and sums; errors are gathered, not raised.
+    """Re-hash every file of a dataset, check its ledger and sums, and what a training stage served; errors are gathered, not raised.
 
     Raises:
         DataError: the dataset has no readable manifest.
+        EnvironmentFault: a training stage is checked where Streaming is not installed.
     """
     found = manifests.load(root / dataset)
     files = [*found.files, *found.assets, *found.quarantine]
     errors = [*_manifest(found), *(error for file in files for error in _file(root / dataset, found, file))]
-    return Verdict(dataset, len(files), sum(file.bytes for file in files), tuple(errors))
+    lines, other = (record.check(root, found) if found.table == "checkpoint" and not errors else None) or ([], [])
+    return Verdict(dataset, len(files), sum(file.bytes for file in files), (*errors, *other), tuple(lines))
 
 
 def _manifest(found: Manifest) -> Iterator[DataError]:

@@ -13,7 +13,7 @@ from composer import Callback, Logger, State
 
 from dolma.core.files import write_atomic
 from dolma.core.log import logger
-from training import checkpoint
+from training import checkpoint, served
 from training.model import Olmo3
 from training.optim import SkipStepAdamW
 
@@ -67,6 +67,30 @@ class Save(Callback):
             checkpoint.write(self.run_folder, step, self.model, self.optimizer if step == self.total else None)
 
 
+class Serve(Callback):
+    """Notes the rows of each update, whatever becomes of it, and writes them before each checkpoint.
+
+    Args:
+        rows: of one update over all processes.
+        answers: rows of a batch that one row of the data gives (rollouts of a prompt).
+    """
+
+    def __init__(self, record: served.Record, every: int, total: int, rows: int, answers: int = 1) -> None:
+        self.record, self.every, self.total, self.answers = record, every, total, answers
+        self.most = max(served.GROUP // rows, 1)
+
+    def fit_start(self, state: State, logger: Logger) -> None:
+        self.record.resume(state.timestamp.batch.value)
+
+    def batch_start(self, state: State, logger: Logger) -> None:
+        self.record.add(state.timestamp.batch.value + 1, state.batch["index"][:: self.answers].cpu().numpy())
+
+    def batch_end(self, state: State, logger: Logger) -> None:
+        step = state.timestamp.batch.value
+        if step == self.total or step % self.every == 0 or step % self.most == 0:
+            self.record.flush()
+
+
 class Watch(Callback):
     """Writes one line a step to run.jsonl, and progress with rate and time to go to the log."""
 
@@ -75,6 +99,7 @@ class Watch(Callback):
         self.start = self.spoken = self.before = time.monotonic()
         self.first, self.tokens = 0, 0
         self.live = sys.stderr.isatty()
+        self.index = 0
 
     def fit_start(self, state: State, logger: Logger) -> None:
         self.first = state.timestamp.batch.value
@@ -84,6 +109,9 @@ class Watch(Callback):
             log.info("%s resumes after update %d of %d", self.stage, self.first, self.total)
         self.start = self.spoken = self.before = time.monotonic()
         self.tokens = self.seen["tokens"]
+
+    def batch_start(self, state: State, logger: Logger) -> None:
+        self.index = zlib.crc32(repr(state.batch["index"].tolist()).encode())
 
     def batch_end(self, state: State, logger: Logger) -> None:
         now, step = time.monotonic(), state.timestamp.batch.value
@@ -96,7 +124,7 @@ class Watch(Callback):
             "lr": self.optimizer.rate,
             "grad_norm": self.optimizer.grad_norm,
             "skipped": self.optimizer.skipped,
-            "batch": f"{zlib.crc32(repr(self.said.pop('index', None)).encode()):08x}",
+            "batch": f"{self.index:08x}",
             **{name: float(value) for name, value in self.said.items()},
             "tokens_per_second": round(rate, 1),
         }

@@ -25,6 +25,13 @@ class Part:
     folder: Path
     rows: int
     repeats: float
+    dataset: str
+    stream: str
+
+    @property
+    def served(self) -> int:
+        """Rows served in one epoch, as Streaming counts them: the floor of rows times repeats."""
+        return int(self.rows * self.repeats)
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,13 @@ class Source:
 
     @property
     def rows(self) -> int:
-        """Rows served in one epoch, as Streaming counts them (floor of rows times repeats, for each stream)."""
-        return sum(int(part.rows * part.repeats) for part in self.parts)
+        """Rows served in one epoch."""
+        return sum(part.served for part in self.parts)
+
+    @property
+    def opened(self) -> list[Part]:
+        """The streams of which anything is served, in the order in which Streaming numbers their rows."""
+        return [part for part in self.parts if part.served]
 
     @property
     def sequence_tokens(self) -> int:
@@ -107,7 +119,7 @@ def _streams(folder: Path, manifest: Manifest, repeats: dict[str, float] | None,
     missing = sorted(s for s, rate in (repeats or {}).items() if rate > 0 and s not in rows)
     if missing:
         raise DataError(str(folder), "streams of the mix are missing", got=f"{len(missing)}: {missing[:3]}", expected="all", mend="plan the mix again")
-    return [Part(folder / stream, n, 1.0 if repeats is None else repeats[stream]) for stream, n in rows.items()]
+    return [Part(folder / stream, n, 1.0 if repeats is None else repeats[stream], manifest.dataset, stream) for stream, n in rows.items()]
 
 
 def tokenizer(root: Path, path: str, source: Source) -> Tokenizer:
@@ -129,12 +141,13 @@ def tokenizer(root: Path, path: str, source: Source) -> Tokenizer:
     return loaded
 
 
-def open_rows(source: Source, *, batch: int, seed: int, shuffle: bool = True) -> Any:
+def open_rows(source: Source, *, batch: int, seed: int, shuffle: bool = True, update: int = 1) -> Any:
     """A StreamingDataset over the source; its rows carry their number as `index`.
 
     Args:
         batch: rows of one batch of one process.
         seed: order of the rows and choice of those that a fractional repeat serves once more.
+        update: rows of one update over all processes. An epoch ends with its last whole update: Streaming would fill up with rows that were served.
 
     Raises:
         EnvironmentFault: `streaming` is not installed.
@@ -152,10 +165,20 @@ def open_rows(source: Source, *, batch: int, seed: int, shuffle: bool = True) ->
             row["index"] = at
             return row
 
-    streams = [Stream(local=str(part.folder), repeat=part.repeats) for part in source.parts if int(part.rows * part.repeats) > 0]
+    streams = [Stream(local=str(part.folder), repeat=part.repeats) for part in source.opened]
     with _own_prefix():
         # no cache_limit: on shards without a remote it deletes them (streaming issue 988); one canonical node: any number of processes sees the same batches
-        return Rows(streams=streams, batch_size=batch, shuffle=shuffle, shuffle_seed=seed, num_canonical_nodes=1, predownload=8 * batch)
+        rows = Rows(streams=streams, batch_size=batch, shuffle=shuffle, shuffle_seed=seed, num_canonical_nodes=1, predownload=8 * batch)
+    rows.epoch_size -= rows.epoch_size % update
+    rows.length = -(-rows.epoch_size // rows._parallel_rank_world.num_ranks)
+    return rows
+
+
+def version() -> str:
+    """The version of Streaming, which decides the order of the rows."""
+    from importlib.metadata import version as installed
+
+    return installed("mosaicml-streaming")
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def build(plan: Plan, tokenizer: Tokenizer, model: Olmo3, place: tuple[int, int]
         place: the rank of this process, and how many there are.
     """
     objective, each = plan.stage.objective, plan.sequences // place[1]
-    rows = data.open_rows(plan.source, batch=each, seed=plan.stage.data.seed)
+    rows = data.open_rows(plan.source, batch=each, seed=plan.stage.data.seed, update=plan.sequences)
     dtype = torch.bfloat16 if plan.stage.precision == "bf16" else None
     match objective:
         case Lm():

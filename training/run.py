@@ -20,7 +20,7 @@ from dolma.core.files import lock, sha256, write_atomic
 from dolma.core.graph import TRAINING_VERSION
 from dolma.core.log import logger
 from dolma.core.manifest import File, Input, Manifest
-from training import data
+from training import data, served
 from training.config import Init
 from training.plan import Plan
 from training.tokens import Tokenizer
@@ -63,7 +63,7 @@ def _prepare(plan: Plan, again: bool) -> None:
     resume, mark = plan.folder / RESUME, plan.folder / RESUME / "fingerprint"
     (plan.folder / manifests.NAME).unlink(missing_ok=True)
     if again or not mark.is_file() or mark.read_text() != plan.fingerprint:
-        for name in (RESUME, "checkpoints"):
+        for name in (RESUME, "checkpoints", "served"):
             shutil.rmtree(plan.folder / name, ignore_errors=True)
         (plan.folder / "run.jsonl").unlink(missing_ok=True)
         resume.mkdir(parents=True)
@@ -121,7 +121,7 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
     from composer.utils import dist, get_device
 
     from training import checkpoint, feed, optim
-    from training.callbacks import Carry, Rate, Save, Watch
+    from training.callbacks import Carry, Rate, Save, Serve, Watch
 
     stage = plan.stage
     device = get_device(None)
@@ -145,7 +145,9 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
     def counted(batch: feed.Batch) -> dict[str, int]:
         return {"total": feed.tokens(batch), "loss_generating": max(fed.weight(batch), 1)}
 
-    each = plan.sequences // dist.get_world_size() * (stage.objective.group if stage.objective.kind == "rlvr" else 1)
+    answers = stage.objective.group if stage.objective.kind == "rlvr" else 1
+    each = plan.sequences // dist.get_world_size() * answers
+    record = served.Record(plan.folder / RESUME / "served", plan.source.opened, dist.get_global_rank() == 0, dist.all_gather_object)
     micro = min(stage.batch.micro or each, each)
     trainer = Trainer(
         model=wrapped,
@@ -164,6 +166,7 @@ def _fit(plan: Plan, tokenizer: Tokenizer) -> dict[str, int]:
         callbacks=[
             Rate(optimizer, stage.optim.lr, share),
             Watch(plan.folder / "run.jsonl", plan.name, plan.updates, optimizer, seen, said),
+            Serve(record, plan.save_every, plan.updates, plan.sequences, answers),
             Save(plan.folder, model, optimizer, plan.save_every, plan.updates),
             Carry(optimizer, seen, fed.carried),
         ],
@@ -202,7 +205,7 @@ def _wrap(model: Any, fed: Any, seen: dict[str, int], said: dict[str, Any], dtyp
             with torch.autocast(kind, dtype=dtype, enabled=dtype is not None):
                 loss, figures = fed.loss(self.net, batch)
             seen["tokens"] += tokens(batch) * dist.get_world_size()
-            said.update(figures, index=batch["index"].tolist() if "index" in batch else None)
+            said.update(figures)
             return loss
 
         def loss(self, outputs: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -248,9 +251,10 @@ def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
     folder = plan.folder
     write_atomic(folder / "metrics.json", (json.dumps(_metrics(plan), indent=1) + "\n").encode())
     write_atomic(folder / "tokenizer.json", tokenizer.path.read_bytes())
+    record = served.write(folder / RESUME / "served", plan.source.opened, folder)
     shutil.rmtree(folder / RESUME)
     names = sorted([*(folder / "checkpoints").rglob("*.safetensors"), folder / "model.json", folder / "tokenizer.json", folder / "metrics.json"])
-    files = [File(name=str(path.relative_to(folder)), rows=0, bytes=path.stat().st_size, sha256=sha256(path)) for path in names]
+    files = [File(name=str(path.relative_to(folder)), rows=0, bytes=path.stat().st_size, sha256=sha256(path)) for path in names] + record
     inputs = [Input(name=plan.source.name, fingerprint=plan.source.fingerprint)]
     if plan.parent:
         inputs.append(Input(name=plan.parent.dataset, fingerprint=plan.parent.fingerprint))
@@ -269,7 +273,7 @@ def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
             facts={"tokenizer": plan.source.facts.get("tokenizer"), "stage": plan.stage.stage, "model": json.loads((folder / "model.json").read_bytes())},
             recipe=plan.stage.model_dump(mode="json"),
             inputs=inputs,
-            code={"training": TRAINING_VERSION},
+            code={"training": TRAINING_VERSION, "streaming": data.version()},
         ),
     )
     log.info("%s is done: %d updates, %s tokens", plan.name, plan.updates, f"{seen['tokens']:,}")

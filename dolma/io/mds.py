@@ -175,6 +175,51 @@ def read(folder: Path, stream: str) -> Iterator[dict[str, Any]]:
             yield reader[n]
 
 
+def version() -> str:
+    """The version of Streaming that is installed."""
+    from importlib.metadata import version as installed
+
+    return installed("mosaicml-streaming")
+
+
+def order(shards: list[list[int]], chosen: list[int], *, update: int, seed: int, epoch: int) -> np.ndarray:
+    """The rows of each whole update of an epoch, as StreamingDataset itself orders them: no shard is opened.
+
+    Args:
+        shards: for each stream, the rows of its shards.
+        chosen: rows that an epoch serves of each stream, at least 1.
+        update: rows of one update over all processes.
+        seed: of the order.
+        epoch: from 0.
+    Returns:
+        Row numbers over all streams, shape (updates, update).
+    """
+    _writer()
+    from types import SimpleNamespace
+
+    from streaming import StreamingDataset
+    from streaming.base.batching import generate_work
+    from streaming.base.world import World
+
+    class Order(StreamingDataset):
+        """What decides an epoch's order, without the files; the settings are those of training/data.py."""
+
+        def __init__(self) -> None:
+            sizes, counts = [np.array(one, np.int64) for one in shards], np.array([len(one) for one in shards])
+            self.samples_per_shard = np.concatenate(sizes)
+            self.sample_offset_per_shard = self.samples_per_shard.cumsum() - self.samples_per_shard
+            self.shards_per_stream, self.shard_offset_per_stream = counts, counts.cumsum() - counts
+            self.streams = [SimpleNamespace(choose=count) for count in chosen]
+            self.num_streams, self.epoch_size = len(shards), sum(chosen)
+            self.shuffle, self.shuffle_seed, self.shuffle_algo, self.shuffle_block_size = True, seed, "py1e", 4_000_000
+            self.sampling_method, self.sampling_granularity, self.epoch_seed_change = "balanced", 1, True
+            self.partition_algo, self.num_canonical_nodes, self.initial_physical_nodes = "relaxed", 1, None
+            self.batch_size = update
+
+    rows = generate_work("random", Order(), World(1, 1, 1, 0), epoch, 0).reshape(-1, update)
+    return rows[: sum(chosen) // update]
+
+
 def _index(path: Path) -> list[dict[str, Any]]:
     """The shards of an index, whose every field that decides what is opened and how it is decoded was checked: it may come from somebody else."""
     place = f"{path}: shards"

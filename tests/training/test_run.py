@@ -86,6 +86,7 @@ def test_a_killed_run_resumes_to_the_same_losses_batches_and_weights(own_root: P
         "metrics.json",
         "model.json",
         "run.jsonl",
+        "served",
         "tokenizer.json",
     ]
     assert "is fresh" in _finish(_start(path, own_root, "--out", "train/killed"))

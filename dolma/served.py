@@ -1,0 +1,255 @@
+"""Did a trainer serve what its mix planned? The record of a run, checked row by row against an order that is computed again from manifests and seed."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from dolma.core import manifest as manifests
+from dolma.core.errors import DataError
+from dolma.core.manifest import Manifest
+
+ROWS, STREAMS = "served/rows.parquet", "served/streams.parquet"
+HELD, HELD_ROWS = 4096, 1 << 20  # updates and rows in memory where no epoch bounds them
+AGAIN = "train the stage again, `dolma-train run --again`; or restore what it read"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of a plan: the rows of its shards, and how many of them an epoch serves."""
+
+    dataset: str
+    name: str
+    source: str
+    shards: list[int]
+    repeats: float
+
+    @property
+    def rows(self) -> int:
+        """Rows in the shards."""
+        return sum(self.shards)
+
+    @property
+    def chosen(self) -> int:
+        """Rows that one epoch serves: the floor of rows times repeats."""
+        return int(self.rows * self.repeats)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the comparison; `planned` is None where a stage draws its rows itself (rollouts)."""
+
+    source: str
+    stream: str
+    rows: int
+    repeats: float
+    epoch: int
+    planned: int | None
+    served: int
+
+
+HEADER = ("source", "stream", "sequences", "of an epoch", "planned", "served", "difference")
+
+
+def rows(lines: Sequence[Line], *, streams: bool = False) -> list[list[object]]:
+    """The rows of a table under `HEADER`: a row a source, or a stream, and the sum."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        groups.setdefault((line.source, line.stream if streams else "all"), []).append(line)
+    groups["total", ""] = list(lines)
+    made = []
+    for (source, stream), mine in groups.items():
+        served = sum(line.served for line in mine)
+        planned = None if mine[0].planned is None else sum(line.planned or 0 for line in mine)
+        sizes = [sum(line.rows for line in mine), sum(line.epoch for line in mine)]
+        made.append([source, stream, *sizes, planned, served, None if planned is None else served - planned])
+    return made
+
+
+def check(root: Path, run: Manifest) -> tuple[list[Line], list[DataError]] | None:
+    """Compare the rows that a run served with its plan.
+
+    Every row must be of a stream of the plan. For a stage that reads its data in order, each update must consist of the rows of the order that Streaming
+    makes of manifests and seed; so an epoch serves each stream exactly as often as planned, and each sequence floor or ceil of its repeats.
+
+    Returns:
+        A line a stream and what is wrong, or None for a run without a record (an average; a run older than records).
+    """
+    if not {ROWS, STREAMS} <= {file.name for file in run.files}:
+        return None
+    try:
+        streams = _planned(root, run)
+        named = [(row["dataset"], row["stream"]) for row in pq.read_table(root / run.dataset / STREAMS).to_pylist()]
+        place = {(one.dataset, one.name): number for number, one in enumerate(streams)}
+        if unknown := [f"{dataset}/{name}" for dataset, name in named if (dataset, name) not in place]:
+            raise DataError(f"{run.dataset}/{STREAMS}", "a stream was served that the plan has not", got=unknown[0], expected=_plan_name(run), mend=AGAIN)
+        return _Served(root, run, streams, np.array([place[one] for one in named], np.int64)).compare()
+    except DataError as error:
+        return [], [error]
+
+
+def _plan_name(run: Manifest) -> str:
+    return run.recipe["data"]["manifest"]
+
+
+def _planned(root: Path, run: Manifest) -> list[Stream]:
+    """The streams that a run should have read, in the order of its mix."""
+    name = _plan_name(run)
+    found = manifests.load(root / name)
+    _same(run, found)
+    if found.format == "mds":
+        return _streams(found, None)
+    rates: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for row in manifests.read(root / name, ["dataset", "stream", "repeats", "sequences"]).to_pylist():
+        rates[row["dataset"]][row["stream"]] = row
+    streams = []
+    for dataset, rows in rates.items():
+        inner = manifests.load(root / dataset)
+        if dataset in {one.name for one in found.inputs}:
+            _same(found, inner)
+        streams += _streams(inner, rows)
+    return streams
+
+
+def _same(reader: Manifest, read: Manifest) -> None:
+    """Refuse a dataset that is no longer the one that `reader` was made of."""
+    expected = {one.name: one.fingerprint for one in reader.inputs}.get(read.dataset)
+    if expected != read.fingerprint:
+        got, mend = read.fingerprint[:16], AGAIN if reader.table == "checkpoint" else f"`dolma run {reader.dataset}`, then train again"
+        raise DataError(reader.dataset, f"it was made of another {read.dataset}", got=got, expected=str(expected)[:16], mend=mend)
+
+
+def _streams(found: Manifest, rates: dict[str, dict[str, Any]] | None) -> list[Stream]:
+    shards: dict[str, list[int]] = defaultdict(list)
+    sources: dict[str, str] = {}
+    for file in found.files:
+        if file.name.endswith((".mds", ".mds.zstd")):
+            stream = file.name.rpartition("/")[0]
+            shards[stream].append(file.rows)
+            sources[stream] = file.extra.get("source") or stream.partition("/")[0]
+    made = []
+    for name, sizes in shards.items():
+        row = {"repeats": 1.0, "sequences": None} if rates is None else rates.get(name, {"repeats": 0.0, "sequences": None})
+        one = Stream(found.dataset, name, sources[name], sizes, row["repeats"])
+        if row["sequences"] is not None and row["sequences"] != one.chosen:
+            got, mend = f"{row['repeats']:g} x {one.rows} = {one.chosen}", "plan the mix again"
+            raise DataError(f"{found.dataset}/{name}", "the mix plans another number of sequences", got=got, expected=row["sequences"], mend=mend)
+        if one.chosen:
+            made.append(one)
+    return made
+
+
+class _Served:
+    """A record and its plan; a row is known by its number over all planned streams.
+
+    Args:
+        place: for each stream of the record, its number in `streams`.
+    """
+
+    def __init__(self, root: Path, run: Manifest, streams: list[Stream], place: np.ndarray) -> None:
+        self.root, self.run, self.streams, self.place = root, run, streams, place
+        self.sizes = np.array([one.rows for one in streams], np.int64)
+        self.starts = np.cumsum([0, *self.sizes])
+        self.where = f"{run.dataset}/{ROWS}"
+
+    def compare(self) -> tuple[list[Line], list[DataError]]:
+        served, errors = np.zeros(len(self.streams), np.int64), list[DataError]()
+        planned: np.ndarray | None = None
+        if self.run.recipe["objective"]["kind"] == "rlvr":  # a round draws prompts itself, and drops groups that teach nothing
+            for _, index in self.updates(HELD):
+                served += self.by_stream(index)
+        else:
+            planned = np.zeros_like(served)
+            errors = self.in_order(served, planned)
+        lines = [
+            Line(one.source, f"{one.dataset}/{one.name}", one.rows, one.repeats, one.chosen, None if planned is None else int(planned[i]), int(served[i]))
+            for i, one in enumerate(self.streams)
+        ]
+        return lines, errors
+
+    def in_order(self, served: np.ndarray, planned: np.ndarray) -> list[DataError]:
+        """What differs from the order of the plan, epoch by epoch; adds to `served` and `planned` what it counts."""
+        from dolma.io import mds
+
+        update, seed = self.rows_of_update(), self.run.recipe["data"]["seed"]
+        shards, chosen = [one.shards for one in self.streams], [one.chosen for one in self.streams]
+        length = sum(chosen) // update
+        if length < 1:
+            raise DataError(_plan_name(self.run), "one update is larger than an epoch", got=update, expected=f"at most {sum(chosen)}", mend=AGAIN)
+        most = np.repeat(np.ceil([one.repeats for one in self.streams]).astype(np.int64), self.sizes)
+        errors: list[DataError] = []
+        first, others = None, 0
+        for epoch, (steps, index) in enumerate(self.updates(length)):
+            sizes = np.unique(steps, return_counts=True)[1]
+            expected = mds.order(shards, chosen, update=update, seed=seed, epoch=epoch)[: len(sizes)]
+            served += self.by_stream(index)
+            planned += self.by_stream(expected.ravel())
+            times = np.bincount(index, minlength=len(most))
+            if (over := np.flatnonzero(times > most)).size:
+                at = int(over[0])
+                what = f"{over.size} sequences were served more often in epoch {epoch} than their repeats allow"
+                errors.append(DataError(self.where, what, got=f"{self.row(at)}: {times[at]}", expected=int(most[at]), mend=AGAIN))
+            if (odd := np.flatnonzero(sizes != update)).size:
+                where = f"{self.where}: update {steps[0] + odd[0]}"
+                errors.append(DataError(where, "an update has another number of rows", got=int(sizes[odd[0]]), expected=update, mend=AGAIN))
+                break
+            rows = index.reshape(-1, update)
+            wrong = np.flatnonzero((np.sort(rows) != np.sort(expected)).any(1))
+            if wrong.size and first is None:
+                first = int(steps[0] + wrong[0]), rows[wrong[0]], expected[wrong[0]]
+            others += wrong.size
+        return errors if first is None else [*errors, self.other(*first, others - 1, mds.version())]
+
+    def rows_of_update(self) -> int:
+        batch = self.run.recipe["batch"]
+        return batch["sequences"] or batch["tokens"] // manifests.load(self.root / self.streams[0].dataset).facts["sequence_tokens"]
+
+    def other(self, update: int, got: np.ndarray, expected: np.ndarray, more: int, version: str) -> DataError:
+        sides = np.setdiff1d(got, expected), np.setdiff1d(expected, got)
+        shown = [", ".join(map(self.row, side[:3].tolist())) or "the same rows, one more often" for side in sides]
+        what = "it has other rows than the plan" + (f", and so have {more} more updates" if more else "")
+        if (by := self.run.code.get("streaming")) != version:
+            what += f"; Streaming {by} served it and {version} checks it: they may order rows in different ways"
+        return DataError(f"{self.where}: update {update}", what, got=shown[0], expected=shown[1], mend=AGAIN)
+
+    def row(self, index: int) -> str:
+        number = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return f"{self.streams[number].name}#{index - self.starts[number]}"
+
+    def by_stream(self, index: np.ndarray) -> np.ndarray:
+        return np.bincount(np.searchsorted(self.starts, index, side="right") - 1, minlength=len(self.streams))
+
+    def updates(self, length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(update, row) of each `length` updates, and of the rest.
+
+        Raises:
+            DataError: a row is of no stream, or an update is missing or comes twice.
+        """
+        steps, index = np.empty(0, np.int64), np.empty(0, np.int64)
+        last, first = 0, 1
+        for batch in pq.ParquetFile(self.root / self.run.dataset / ROWS).iter_batches(HELD_ROWS):
+            step, number, row = (batch.column(name).to_numpy().astype(np.int64) for name in ("update", "stream", "row"))
+            gaps = np.diff(step, prepend=last)
+            if (bad := np.flatnonzero((gaps < 0) | (gaps > 1))).size:
+                at = int(bad[0])
+                got, expected = f"update {step[at]}", f"{step[at] - gaps[at]} or the one after it"
+                raise DataError(self.where, "an update is missing, or comes twice", got=got, expected=expected, mend=AGAIN)
+            known = (number >= 0) & (number < len(self.place))
+            stream = self.place[np.where(known, number, 0)]
+            if (bad := np.flatnonzero(~known | (row < 0) | (row >= self.sizes[stream]))).size:
+                at = int(bad[0])
+                got = f"stream {number[at]}, row {row[at]}"
+                raise DataError(f"{self.where}: update {step[at]}", "there is no such row", got=got, expected="a row of the plan", mend=AGAIN)
+            steps, index, last = np.concatenate([steps, step]), np.concatenate([index, self.starts[stream] + row]), int(step[-1])
+            while last >= first + length:  # the updates before the last one are whole
+                cut = int(np.searchsorted(steps, first + length))
+                yield steps[:cut], index[:cut]
+                steps, index, first = steps[cut:], index[cut:], first + length
+        if last != self.run.counts["updates"]:
+            raise DataError(self.where, "the record ends at another update than the run", got=last, expected=self.run.counts["updates"], mend=AGAIN)
+        if len(steps):
+            yield steps, index
