@@ -170,15 +170,16 @@ def _stats(args: argparse.Namespace) -> None:
         rows += [[funnel.source, loss.reason, loss.dataset, -loss.documents] for loss in funnel.losses]
         rows.append([funnel.source, "documents out", "", funnel.out])
     print(table(["source", "what", "at", "documents"], rows))
-    for dataset, column in (("pool/documents", "n_bytes"), ("pool/tokens", "n_tokens")):
-        if dataset in known and column in stats.columns(root, known[dataset]):
-            lines = stats.lengths(root, dataset, column)
-            print(f"\n{column} of {dataset}\n{table(lines.column_names, [list(row.values()) for row in lines.to_pylist()])}")
+    found = stats.all_lengths(root, known)
+    for (column, dataset), lines in found.items():
+        print(f"\n{column} of {dataset}\n{table(lines.column_names, [list(row.values()) for row in lines.to_pylist()])}")
+    if found:
+        print("\n" + "\n".join(stats.sentences(found)))
     if spent := costs.by_dataset(known, costs.measured(root, known)):
         print(f"\nCPU of the runs that made them\n{table(costs.BY_DATASET, spent)}")
     for manifest in known.values():
         if manifest.format == "mds" and (cells := stats.cells(manifest)):
-            body = [[c.source, c.topic, c.vigintile, c.sequences, c.tokens] for c in cells]
+            body = [[c.source, c.topic or None, c.vigintile, c.sequences, c.tokens] for c in cells]
             print(f"\ncells of {manifest.dataset}\n{table(['source', 'topic', 'vigintile', 'sequences', 'tokens'], body)}")
 
 

@@ -4,11 +4,12 @@ import json
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +19,9 @@ from dolma.core.errors import DataError
 from dolma.core.manifest import Manifest
 
 END = "pool/documents"  # the dataset a document has reached when it is in the pool
+WAY = (END, "pool/unique", "pool/candidates")  # where the documents of all sources are together, the furthest first
+UNITS = {"n_bytes": "bytes", "n_chars": "characters", "n_words": "words", "n_tokens": "tokens"}  # of the columns that hold a length of the text
+PERCENTS = (10, 50, 90, 95, 99)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Cell:
     vigintile: int
     sequences: int
     tokens: int
+    lang: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,7 @@ def funnels(root: Path, known: dict[str, Manifest], end: str = END) -> list[Funn
         name = parents(known[name])[0]
     union = known.get(name)
     if union is None or not pooled:
-        last = {n.split("/")[1]: n for n in known if n.startswith("source/") and n.count("/") == 2 and known[n].table == "document"}
-        heads = [_last(known, n) for n in last.values() if not n.startswith("source/tasks/")]
+        heads = _sources(known)
     else:
         heads = parents(union)
         pooled.insert(0, name)
@@ -123,6 +127,13 @@ def funnels(root: Path, known: dict[str, Manifest], end: str = END) -> list[Funn
     for dataset in pooled:
         _pool_losses(root, known, dataset, found)
     return found
+
+
+def _sources(known: dict[str, Manifest]) -> list[str]:
+    """The last dataset of each source, of several made from one dataset the first by name; tasks are not sources of documents."""
+    made = [n for n, m in known.items() if n.startswith("source/") and n.count("/") == 2 and m.table == "document" and not n.startswith("source/tasks/")]
+    first = {n.split("/")[1]: n for n in reversed(made) if not any(p.split("/")[:2] == n.split("/")[:2] for p in parents(known[n]))}
+    return sorted(_last(known, name) for name in first.values())
 
 
 def _last(known: dict[str, Manifest], name: str) -> str:
@@ -199,16 +210,99 @@ def columns(root: Path, manifest: Manifest) -> list[str]:
     return manifests.pq.read_schema(manifests.shard(root / manifest.dataset, manifest.files[0])).names if manifest.files else []
 
 
-def lengths(root: Path, dataset: str, column: str) -> pa.Table:
-    """Count, mean and percentiles (10, 50, 90, 99) of an integer column by source, in the unit of the column."""
-    rows = manifests.read(root / dataset, ["source", column])
+def reached(known: dict[str, Manifest]) -> list[str]:
+    """The datasets that hold the documents as far as they have come: one of the pool, or the last of each source while there is no pool."""
+    for name in WAY:
+        if name in known and known[name].table == "document":
+            return [name]
+    return _sources(known)
+
+
+def offspring(known: dict[str, Manifest], name: str) -> list[str]:
+    """The Parquet datasets that were made from the rows of one, nearest first; each row keeps its `key` on the way."""
+    found, waiting = [], [name]
+    while waiting:
+        children = [n for n, m in known.items() if waiting[0] in parents(m) and m.format == "parquet" and n not in found]
+        waiting = [*waiting[1:], *children]
+        found += children
+    return found
+
+
+def measured(root: Path, known: dict[str, Manifest], names: Iterable[str] = tuple(UNITS)) -> dict[str, str]:
+    """Where the columns `names` of the documents of the pool are first found: a column (lengths by default) to a dataset that also has `source`."""
+    heads = reached(known)
+    if len(heads) != 1:
+        return {}
+    there = {name: columns(root, known[name]) for name in (heads[0], *offspring(known, heads[0]))}
+    fits = {column: [name for name, has in there.items() if {column, "source"} <= set(has) and known[name].rows] for column in names}
+    return {column: found[0] for column, found in fits.items() if found}
+
+
+def tally(root: Path, dataset: str, names: list[str]) -> dict[str, pa.Table]:
+    """How many rows of each source have which value of integer columns: for each column a table of source, value, n, sorted by both.
+
+    One pass, only these columns are read. What is held grows with the number of different values, not of rows: 2,000,000 at most before they are added up.
+    """
+    parts: dict[str, list[pa.Table]] = {name: [] for name in names}
+    for batch in manifests.batches(root / dataset, ["source", *names], size=1 << 16):
+        for name, held in parts.items():
+            rows = pa.table({"source": batch.column("source").cast(pa.string()), "value": batch.column(name).cast(pa.int64()), "n": _ones(batch.num_rows)})
+            held.append(_added(rows))
+            if sum(part.num_rows for part in held) > MOST_VALUES:
+                held[:] = [_added(pa.concat_tables(held))]
+    empty = pa.schema({"source": pa.string(), "value": pa.int64(), "n": pa.int64()}).empty_table()
+    return {name: _added(pa.concat_tables([empty, *held])).sort_by([("source", "ascending"), ("value", "ascending")]) for name, held in parts.items()}
+
+
+MOST_VALUES = 2_000_000  # rows of (source, value, n) that wait to be added up: 60 MB or so
+
+
+def _ones(count: int) -> pa.Array:
+    return pa.array(np.ones(count, np.int64))
+
+
+def _added(rows: pa.Table) -> pa.Table:
+    return rows.group_by(["source", "value"]).aggregate([("n", "sum")]).rename_columns(["source", "value", "n"])
+
+
+def percentiles(counted: pa.Table) -> pa.Table:
+    """Count, mean, percentiles and largest value by source of what `tally` counted; NULL values are left out.
+
+    Percentiles are exact and are values that occur (nearest rank, as DuckDB's `quantile_disc`): at least p per cent of the rows have this or less.
+    """
     lines: list[dict[str, Any]] = []
-    for source in sorted(set(rows["source"].to_pylist())):
-        values = pc.drop_null(rows.filter(pc.equal(rows["source"], source))[column])
-        quantiles = pc.quantile(values, q=[0.1, 0.5, 0.9, 0.99], interpolation="lower").to_pylist()
-        names = ("p10", "p50", "p90", "p99")
-        lines.append({"source": source, "documents": len(values), "mean": pc.mean(values).as_py(), **dict(zip(names, quantiles, strict=True))})
-    return pa.Table.from_pylist(lines)
+    for source in pc.unique(counted["source"]).to_pylist():
+        mine = counted.filter(pc.and_(pc.equal(counted["source"], source), pc.is_valid(counted["value"])))
+        values, n = (mine[name].to_numpy() for name in ("value", "n"))
+        ends = n.cumsum()
+        total = int(ends[-1]) if len(ends) else 0
+        ranks = {f"p{p}": int(values[ends.searchsorted(-(-p * total // 100))]) if total else None for p in PERCENTS}
+        mean = sum(int(v) * int(k) for v, k in zip(values, n, strict=True)) / total if total else None
+        lines.append({"source": source, "documents": total, "mean": mean, **ranks, "max": int(values[-1]) if total else None})
+    kinds = {"source": pa.string(), "documents": pa.int64(), "mean": pa.float64(), **{f"p{p}": pa.int64() for p in PERCENTS}, "max": pa.int64()}
+    return pa.Table.from_pylist(lines, schema=pa.schema(kinds))
+
+
+def lengths(root: Path, dataset: str, column: str) -> pa.Table:
+    """Count, mean, percentiles (10, 50, 90, 95, 99) and largest value of an integer column by source, in the unit of the column."""
+    return percentiles(tally(root, dataset, [column])[column])
+
+
+def all_lengths(root: Path, known: dict[str, Manifest]) -> dict[tuple[str, str], pa.Table]:
+    """`lengths` of all lengths of the pool's documents by (column, dataset), each dataset read once."""
+    places = measured(root, known)
+    counted = {dataset: tally(root, dataset, [c for c, d in places.items() if d == dataset]) for dataset in dict.fromkeys(places.values())}
+    return {(column, dataset): percentiles(counted[dataset][column]) for column, dataset in places.items()}
+
+
+def sentences(found: dict[tuple[str, str], pa.Table], percent: int = 95) -> list[str]:
+    """What a percentile says of each source, in words."""
+    said: dict[tuple[str, int], list[str]] = {}
+    for (column, _), rows in found.items():
+        for row in rows.to_pylist():
+            if row["documents"]:
+                said.setdefault((row["source"], row["documents"]), []).append(f"{row[f'p{percent}']:,} {UNITS[column]}")
+    return [f"{percent} % of the {n:,} {source} documents have at most {', '.join(parts)}" for (source, n), parts in sorted(said.items())]
 
 
 def cells(manifest: Manifest) -> list[Cell]:
@@ -221,7 +315,7 @@ def cells(manifest: Manifest) -> list[Cell]:
         rows[stream][1] += file.tokens
         facts[stream] = {**facts.get(stream, {}), **file.extra}
     return [
-        Cell(s, str(facts[s].get("source", "")), str(facts[s].get("topic", "")), int(facts[s].get("vigintile") or 0), n, tokens)
+        Cell(s, *(str(facts[s].get(k) or "") for k in ("source", "topic")), int(facts[s].get("vigintile") or 0), n, tokens, str(facts[s].get("lang") or ""))
         for s, (n, tokens) in sorted(rows.items())
     ]
 
@@ -233,6 +327,36 @@ def stage_rows(root: Path) -> Iterator[StageRow]:
             before, after, chance = (number(row.get(key)) for key in ("before", "after", "chance"))
             n = row.get("n")
             yield StageRow(path.parent.name, str(row.get("metric", "")), str(row.get("slice", "")), before, after, n if isinstance(n, int) else None, chance)
+
+
+@dataclass(frozen=True)
+class Update:
+    """A line of a stage's log: the figures of one update; `more` are those that only some objectives have."""
+
+    stage: str
+    step: int
+    tokens: int | None
+    figures: dict[str, float | None]
+    batch: str | None
+    more: dict[str, Any]
+
+
+FIGURES = ("loss", "lr", "grad_norm", "reward", "tokens_per_second")
+
+
+def updates(root: Path) -> Iterator[Update]:
+    """The log of each stage below `root`, also of one that still runs; a last line that was cut by a kill is left out."""
+    for path in sorted((root / "train").glob("*/run.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                tokens, batch = row.get("tokens"), row.get("batch")
+                more = {k: v for k, v in row.items() if k not in ("step", "tokens", "batch", *FIGURES)}
+                figures = {name: number(row.get(name)) for name in FIGURES}
+                yield Update(path.parent.name, row["step"], tokens if isinstance(tokens, int) else None, figures, batch, more)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
