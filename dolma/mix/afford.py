@@ -1,5 +1,6 @@
 """`dolma plan budget`: what the command line asks of a budget and a pool, and the answer as tables or JSON."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def as_dict(found: Answer) -> dict[str, Any]:
 
 def text(found: Answer) -> str:
     """An answer as tables for a terminal."""
-    rows: list[list[object]] = [
+    rows: list[Sequence[object]] = [
         [name.replace("_", " "), _shown(name, value), UNITS[name], found.budget.how[name]] for name, value in found.budget.values.items()
     ]
     if found.shape:
@@ -94,7 +95,7 @@ def text(found: Answer) -> str:
         rows += [["flops", f"{found.shape.flops / 1e9:.4g}e9", "a token: 6 N + 12 layers d context", "model"]]
     blocks = [table(["what", "value", "in", "how"], rows, right=["value"])]
     if found.cover:
-        body: list[list[object]] = [
+        body: list[Sequence[object]] = [
             [one.name, short(one.pool), f"{100 * one.share:.2f}", short(one.pool * one.repeats), f"{one.repeats:.3f}", f"{one.cap:g}"]
             for one in found.cover.sources
         ]

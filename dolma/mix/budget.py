@@ -51,7 +51,8 @@ def solve(given: Mapping[str, float], shape: Shape | None = None, peak: float = 
     """The rest of a budget.
 
     Args:
-        given: quantities by the names of `UNITS`, all above 0; none of `TRAINING` is a question about the cost alone. Without `uptime`, and where it does not follow from the others, it is 1.
+        given: quantities by the names of `UNITS`, all above 0; with none of `TRAINING` it is a question about the cost alone. `uptime` is 1 where it is
+            neither given nor follows from the others.
         shape: of the model; `utilisation` needs it.
         peak: FLOP/s of one GPU.
     Raises:
