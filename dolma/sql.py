@@ -107,14 +107,28 @@ def _documents(connection: "duckdb.DuckDBPyConnection", root: Path, known: dict[
     if not heads:
         connection.register("documents", pa.schema({"dataset": TEXT, "id": TEXT, "key": INT, "source": TEXT, "text": TEXT}).empty_table())
         return
-    there = set(stats.columns(root, known[heads[0]])) if len(heads) == 1 else set(JOINED)
-    places = stats.measured(root, known, (*JOINED, "key"))
-    joins, more = "", ""
-    for column in (name for name in JOINED if name not in there and places.get(name) in shown and "key" in there):
-        joins += f" LEFT JOIN (SELECT key, any_value({column}) AS {column} FROM {shown[places[column]]} GROUP BY key) AS of_{column} USING (key)"
-        more += f", of_{column}.{column}"
-    parts = [f"SELECT {_quoted(name)} AS dataset, d.*{more} FROM {shown[name]} AS d{joins}" for name in heads]
+    beside = _beside(root, known, shown, heads[0]) if len(heads) == 1 else {}
+    join, more = "", ""
+    if beside:
+        rows = " UNION ALL BY NAME ".join(f"SELECT key, {', '.join(names)} FROM {shown[of]}" for of, names in beside.items())
+        names = [name for names in beside.values() for name in names]
+        one = ", ".join(f"any_value({name}) AS {name}" for name in names)
+        join = f" LEFT JOIN (SELECT key, {one} FROM ({rows}) GROUP BY key) AS beside USING (key)"
+        more = "".join(f", beside.{name}" for name in names)
+    parts = [f"SELECT {_quoted(name)} AS dataset, d.*{more} FROM {shown[name]} AS d{join}" for name in heads]
     connection.execute(f"CREATE TEMP VIEW documents AS {' UNION ALL BY NAME '.join(parts)}")
+
+
+def _beside(root: Path, known: dict[str, Manifest], shown: dict[str, str], head: str) -> dict[str, list[str]]:
+    """The datasets made from the documents that have the columns JOINED, as few as can be: DuckDB leaves out no more than one join."""
+    has = {name: set(stats.columns(root, known[name])) for name in (head, *stats.offspring(known, head)) if name in shown}
+    wanted = [name for name in JOINED if name not in has[head]]
+    found: dict[str, list[str]] = {}
+    for name in sorted(has, key=lambda name: -len(has[name] & set(wanted))) if "key" in has[head] else ():
+        if "key" in has[name] and (more := [column for column in wanted if column in has[name]]):
+            found[name] = more
+            wanted = [column for column in wanted if column not in more]
+    return found
 
 
 def _measures(connection: "duckdb.DuckDBPyConnection", known: dict[str, Manifest], shown: dict[str, str]) -> None:

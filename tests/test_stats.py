@@ -1,13 +1,17 @@
 """The funnel by source adds up and names reasons; lengths and cells are those of the files."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dolma import stats
+from dolma import sql, stats
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
+from dolma.core.manifest import File
 from tests.built import DROPPED, QUARANTINED, SOURCES, build, dataset
 
 
@@ -61,6 +65,51 @@ def test_lengths_are_percentiles_of_one_source(tmp_path: Path) -> None:
     dataset(tmp_path, "pool/documents", pa.table({"source": ["a"] * 101 + ["b"], "n_bytes": pa.array([*range(101), 7], pa.int32())}))
     rows = stats.lengths(tmp_path, "pool/documents", "n_bytes").to_pylist()
     assert [(row["source"], row["documents"], row["p10"], row["p50"], row["p90"]) for row in rows] == [("a", 101, 10, 50, 90), ("b", 1, 7, 7, 7)]
+
+
+VALUES = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.none() | st.integers(0, 40), st.none() | st.integers(-5, 2**31 - 1)), min_size=1, max_size=120)
+
+
+@settings(max_examples=15)
+@given(VALUES, st.integers(1, 3))
+def test_percentiles_are_those_of_duckdb(values: list[tuple[str, int | None, int | None]], most: int) -> None:
+    source, words, size = zip(*values, strict=True)
+    rows = pa.table({"source": source, "n_words": pa.array(words, pa.int32()), "n_bytes": pa.array(size, pa.int64())})
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stats, "MOST_VALUES", most)  # what waits is added up after every batch or two
+        dataset(Path(folder), "pool/documents", rows)
+        for column, counted in stats.tally(Path(folder), "pool/documents", ["n_words", "n_bytes"]).items():
+            picked = ", ".join(f"quantile_disc({column}, {p}::DECIMAL(4, 2) / 100) AS p{p}" for p in stats.PERCENTS)
+            text = (
+                f"SELECT source, count({column}) AS documents, avg({column}) AS mean, {picked}, max({column}) AS max FROM pool_documents GROUP BY 1 ORDER BY 1"
+            )
+            for ours, theirs in zip(stats.percentiles(counted).to_pylist(), sql.query(Path(folder), text).to_pylist(), strict=True):
+                assert ours == {**theirs, "mean": pytest.approx(theirs["mean"])}
+
+
+def test_lengths_of_the_pool_are_found_where_they_were_measured(tmp_path: Path) -> None:
+    key = pa.array(range(20), pa.int64())
+    pool = pa.table({"id": ["x"] * 20, "key": key, "source": ["web"] * 20, "text": ["x"] * 20, "n_bytes": pa.array(range(1, 21), pa.int32())})
+    dataset(tmp_path, "pool/documents", pool)
+    tokens = pa.table({"key": key, "source": ["web"] * 20, "n_tokens": pa.array(range(101, 121), pa.int32())})
+    dataset(tmp_path, "pool/tokens", tokens, kind="rows", recipe={"input": "pool/documents"})
+    dataset(tmp_path, "pool/cells", tokens, kind="tokens", recipe={"input": "pool/tokens"})
+    found = stats.all_lengths(tmp_path, stats.datasets(tmp_path))
+    assert list(found) == [("n_bytes", "pool/documents"), ("n_tokens", "pool/tokens")]
+    assert stats.sentences(found) == ["95 % of the 20 web documents have at most 19 bytes, 119 tokens"]
+
+
+def test_cells_without_a_topic_have_none(tmp_path: Path) -> None:
+    extra = {"source": "code", "topic": None, "vigintile": 0}
+    files = [File(name="00000/code/all/00/shard.00000.mds", rows=1, tokens=8, bytes=1, sha256="0" * 64, extra=extra)]
+    made = dataset(tmp_path, "shard/pool", None, kind="sequence", format="mds", files=files)
+    assert [(cell.source, cell.topic, cell.lang) for cell in stats.cells(made)] == [("code", "", "")]
+
+
+def test_updates_keep_what_only_some_objectives_log(tmp_path: Path) -> None:
+    (tmp_path / "train/dpo").mkdir(parents=True)
+    (tmp_path / "train/dpo/run.jsonl").write_text('{"step": 1, "tokens": 8, "loss": null, "margin": 0.5}\n[1]\n{"step": 2, "loss": 0.25, "lo')
+    assert list(stats.updates(tmp_path)) == [stats.Update("dpo", 1, 8, dict.fromkeys(stats.FIGURES), None, {"margin": 0.5})]
 
 
 def test_cells_sum_the_shards_of_a_stream(root: Path) -> None:
