@@ -191,12 +191,12 @@ def optimise(
     limits: Limits | None = None,
     importance: Mapping[str, float] | None = None,
     kl: float = 0.05,
-    enough: float = 1e-9,
+    enough: float = 1e-12,
     steps: int = 100,
 ) -> Proposal:
     """The mix with least objective, exactly; `gap` proves how near it is.
 
-    An interior point leaves a small weight with a large relative error, so steps of conditional gradient follow while the gap is over `enough`, `steps` at most.
+    An interior point leaves small weights a large relative error, so steps of conditional gradient follow while the gap is over `enough`, `steps` at most.
 
     Args:
         prior: natural shares, (domains,); a domain with 0 gets nothing.

@@ -151,7 +151,8 @@ def heldout(
     """How well a law foretells runs that it was not fitted to.
 
     Every run is foretold once, by a fit to the other folds. Returns one row a task: rank correlation (Spearman), Pearson and mean absolute error over all
-    runs; a correlation with a constant is NULL. The last row, task NULL, is of the mean over tasks, which a search minimises.
+    runs; a correlation with a constant is NULL. The last row, task NULL, is of the mean over tasks, which a search minimises: on planted laws its rank
+    correlation is about 0.99 where the law holds; near 0.9 the law is wrong and a proposal may be worse than the prior.
     """
     weights, losses = _checked(weights, losses, law)
     runs = len(weights)

@@ -43,7 +43,9 @@ def designs(names: Sequence[str], tokens: np.ndarray, target: float, design: Des
     """The mixes of a swarm, each row one run.
 
     Draws come one after another, so the first rows of a larger swarm are the smaller swarm: it can be resumed and grown.
-    A draw over a cap is moved to the nearest mix (by KL) under it: drawing again would almost never end where caps are tight, and an optimum often lies on a cap. A weight below `minimum` is dropped to 0 (default) or raised to it (`below: raise`: every source stays present).
+    A draw over a cap is moved to the nearest mix (by KL) under it: drawing again would almost never end where caps are tight, and an optimum often lies
+    on a cap.
+    A weight below `minimum` is dropped to 0 (default) or raised to it (`below: raise`: every source stays present).
     A draw nearer than `distance` (total variation) to an earlier one is refused.
 
     Args:

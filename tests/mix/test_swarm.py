@@ -81,7 +81,7 @@ def test_the_prior_is_natural_tempered_or_manual() -> None:
     assert natural(NAMES, TOKENS, Design(runs=1)) == pytest.approx(TOKENS / TOKENS.sum(), abs=1e-15)
     flat = natural(NAMES, TOKENS, Design(runs=1, temperature=0.7))
     assert flat[0] / flat[4] == pytest.approx((6e9 / 5e7) ** 0.7)
-    manual = Design(runs=40, prior={"web": 0.75, "code": 0.25}, strength=(50.0, 50.0))
+    manual = Design(runs=40, prior={"web": 0.75, "code": 0.25}, strength=(50.0, 50.0), distance=0)
     assert designs(["web", "code"], np.array([1e9, 9e9]), 1e6, manual).mean(0) == pytest.approx([0.75, 0.25], abs=0.03)
 
 
