@@ -18,9 +18,9 @@ NAN = float("nan")
 LENGTH = 64  # tokens of a sequence
 
 
-def stream(source: str, topic: str | None, vigintile: int, sequences: int, dataset: str = "shard/pool") -> dict[str, Any]:
-    name = f"{source}/{topic or 'all'}/{vigintile:02d}"
-    return dict(zip(STREAMS.names, (dataset, name, source, topic, vigintile, sequences, sequences * LENGTH), strict=True))
+def stream(source: str, topic: str | None, vigintile: int, sequences: int, lang: str | None = None, dataset: str = "shard/pool") -> dict[str, Any]:
+    name = f"{source}/{f'{lang}/' if lang else ''}{topic or 'all'}/{vigintile:02d}"
+    return dict(zip(STREAMS.names, (dataset, name, source, topic, vigintile, lang, sequences, sequences * LENGTH), strict=True))
 
 
 POOL = [
