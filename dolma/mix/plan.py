@@ -87,11 +87,7 @@ def plan_mix(
     sources = np.unique(streams.source, return_inverse=True)[1]
     order = np.lexsort((_strings(table, "stream"), _strings(table, "dataset")))
     served = serve.whole(streams.sequences * rate, sources, part, ties=np.argsort(order))
-    made = {
-        "repeats": serve.exact(streams.sequences, served),
-        "sequences": served,
-        "tokens": served * streams.tokens // np.maximum(streams.sequences, 1),
-    }
+    made = {"repeats": serve.exact(streams.sequences, served), "sequences": served, "tokens": served * streams.tokens // np.maximum(streams.sequences, 1)}
     return pa.table([pa.array(made[name], kind) if name in made else table[name] for name, kind in MIX.items()], schema=pa.schema(list(MIX.items())))
 
 

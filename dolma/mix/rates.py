@@ -218,11 +218,12 @@ class _Plan:
             self.errors.append(short.of_repeats(0.0, most))
         else:
             curve = {"throwaway": terms.upsampling.throwaway, "params": curves.SETS[terms.upsampling.params], "where": f"plan_mix: {short.name}"}
-            cap = min(terms.upsampling.cap, terms.caps(source, *parts))
+            own = terms.caps(source, *parts)
+            cap = min(terms.upsampling.cap, own)
             try:
                 solved = curves.solve(sizes, target, cap=cap, **curve)
             except ConfigError:
-                self.errors.append(for_a_curve(short, sizes, cap, curve))
+                self.errors.append(for_a_curve(short, sizes, cap, curve, "cap" if cap < own else "max_repeats"))
                 return
             self.rate[rows] = solved.rates[mine]
 

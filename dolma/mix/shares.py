@@ -140,6 +140,15 @@ class Terms:
             if both := sorted(set(self.repeats) & set(other)):
                 mend = f"leave {', '.join(both)} out of one of them"
                 yield ConfigError(f"plan_mix: repeats and {field}", "both say how much is taken", got=", ".join(both), expected="one of the two", mend=mend)
+        caps = self.max_repeats if isinstance(self.max_repeats, dict) else {"": self.max_repeats}
+        for path, most in caps.items():
+            if not most > 0:  # NaN neither
+                where = f"plan_mix: max_repeats{f'.{path}' if path else ''}"
+                yield ConfigError(where, "a cap is a number above 0", got=most, expected="above 0", mend="say how many copies are allowed")
+        for field, other in (("floors", self.floors), ("min_repeats", self.min_repeats)):
+            if both := sorted({path.partition("/")[0] for path in other} & set(self.repeats)):
+                what, mend = "both say how much is taken", f"leave {', '.join(both)} out of one of them"
+                yield ConfigError(f"plan_mix: repeats and {field}", what, got=", ".join(both), expected="one of the two", mend=mend)
         for path, least in self.min_repeats.items():
             source, _, part = path.partition("/")
             if not least <= (most := self.most(source, *([part] if part else []))):

@@ -49,23 +49,23 @@ class Shortage:
         ways, missing = self.ways(most), self.target - most
         if not available:
             ways += [f"`best` of at most {best}"] if best else []
-            ways.append(f"{math.ceil(self.target / cap):,} tokens of data" if cap == cap else "data")
+            ways.append(f"{math.ceil(self.target / cap):,} tokens of data")
         else:
             ways.append(f"`max_repeats` of at least {_up(self.target / available)}")
-            ways.append(f"{math.ceil(self.target / cap - available):,} more tokens of data" if cap == cap else "a `max_repeats` that is a number")
-        what = "there are no tokens to repeat" if not available else "its share needs more repeats than allowed"
-        gap = f": {math.ceil(missing):,} tokens are missing" if missing == missing else ""
+            ways.append(f"{math.ceil(self.target / cap - available):,} more tokens of data")
+        what = f"{'its share needs more repeats than allowed' if available else 'there are no tokens to repeat'}: {math.ceil(missing):,} tokens are missing"
         copies = f" ({self.target / available:.2f} copies)" if available else ""
         got, expected = f"{self.target:,.0f} tokens from {available:,.0f}{copies}", f"at most {most:,.0f} ({cap:g} copies)"
-        return ConfigError(self.where, f"{what}{gap}", got=got, expected=expected, mend=_any(ways))
+        return ConfigError(self.where, what, got=got, expected=expected, mend=_any(ways))
 
 
-def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[str, Any]) -> ConfigError:
+def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[str, Any], field: str) -> ConfigError:
     """The error of a topic whose curve would pass its cap.
 
     Args:
         sizes: tokens of its buckets, worst first, shape (buckets,).
         settings: the other arguments of `curve.solve`.
+        field: what says the cap.
     """
     total, target = float(sizes.sum()), short.target
 
@@ -81,7 +81,7 @@ def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[s
     high = 2 * cap
     while not solves(target, high):
         high *= 2
-    ways.append(f"`cap` of at least {_up(_edge(lambda value: not solves(target, value), cap, high, upper=True))}")
+    ways.append(f"`{field}` of at least {_up(_edge(lambda value: not solves(target, value), cap, high, upper=True))}")
     throwaways = [value / 100 for value in range(100) if value / 100 < settings["throwaway"]]
     if fits := [value for value in throwaways if solves(target, throwaway=value)]:
         ways.append(f"`throwaway` of at most {max(fits):g}")
