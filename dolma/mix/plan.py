@@ -34,7 +34,8 @@ def _checked(params: BaseModel) -> dict[str, pa.DataType]:
 
 def _terms(params: dict[str, Any]) -> Terms:
     empty = ("buckets", "repeats", "best", "floors", "min_repeats")
-    return Terms(**{name: {} if value is None and name in empty else value for name, value in params.items()})
+    given: dict[str, Any] = {name: {} if value is None and name in empty else value for name, value in params.items()}
+    return Terms(**given)
 
 
 @reduce_step(needs=("dataset", "stream", "source", "topic", "vigintile", "lang", "sequences", "tokens"), out=_checked, version=3)

@@ -42,14 +42,7 @@ def _facts(*, length: int, **_: Any) -> dict[str, Any]:
     return {"sequence_tokens": length}
 
 
-@group_step(
-    key=("cell_key",),
-    order=("key",),
-    out=_out,
-    cap=50_000_000,
-    facts=_facts,
-    needs=_needs,
-)
+@group_step(key=("cell_key",), order=("key",), out=_out, cap=50_000_000, facts=_facts, needs=_needs)
 def pack(
     batch: pa.RecordBatch,
     starts: np.ndarray,
@@ -87,7 +80,9 @@ def pack(
     return pa.Table.from_batches(parts).combine_chunks().to_batches()[0] if any(p.num_rows for p in parts) else parts[0], counts
 
 
-def _pack_cell(cell: pa.RecordBatch, length: int, eos: int, pad: int, method: str, overlong: str, masked: bool, by: tuple[str, ...], counts: dict[str, int]) -> pa.RecordBatch:
+def _pack_cell(
+    cell: pa.RecordBatch, length: int, eos: int, pad: int, method: str, overlong: str, masked: bool, by: tuple[str, ...], counts: dict[str, int]
+) -> pa.RecordBatch:
     for name in by:
         _same(cell, name)
     flat, ends = _with_eos(cell.column("tokens"), eos, add=not masked)
@@ -117,8 +112,8 @@ def _pack_cell(cell: pa.RecordBatch, length: int, eos: int, pad: int, method: st
 def _same(cell: pa.RecordBatch, name: str) -> None:
     values = pc.unique(cell.column(name)).to_pylist()
     if len(values) > 1:
-        got = ", ".join(sorted(str(value) for value in values)[:4])
-        raise DataError(f"pack: cell {cell.column('cell')[0]}", f"holds several values of `{name}`", got=got, expected="one", mend=f"`tag_cell: {{by: [{name}]}}`")
+        got, mend = ", ".join(sorted(str(value) for value in values)[:4]), f"`tag_cell: {{by: [{name}]}}`"
+        raise DataError(f"pack: cell {cell.column('cell')[0]}", f"holds several values of `{name}`", got=got, expected="one", mend=mend)
 
 
 def _with_eos(lists: pa.LargeListArray, eos: int, add: bool) -> tuple[np.ndarray, np.ndarray]:

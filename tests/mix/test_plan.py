@@ -176,7 +176,8 @@ def test_shares_that_cannot_be_are_refused(shares: dict[str, float], named: str)
 @pytest.mark.parametrize(
     ("topics", "where", "named"),
     [
-        ({"art": 0.5, "law": 0.4}, "topics", "sum 0.900000"), ({"art": 1.5, "law": -0.5}, "topics", "law: -0.5"), ({"art": NAN, "law": 0.5}, "topics", "art: nan"),
+        ({"art": 0.5, "law": 0.4}, "topics", "sum 0.900000"),
+        ({"art": 1.5, "law": -0.5}, "topics", "law: -0.5"), ({"art": NAN, "law": 0.5}, "topics", "art: nan"),
         ({"art": 0.5, "music": 0.5}, "topics of web", "no stream of topic music"), ({"web": {"art": 0.5}}, "topics.web", "sum 0.5"),
         ({"web": {"lwa": 1.0}}, "topics of web", "did you mean `law`?"), ({"wbe": {"art": 1.0}}, "topics", "no stream of source wbe"),
     ],
