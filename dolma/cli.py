@@ -168,22 +168,28 @@ def _dataset_stats(args: argparse.Namespace, root: Path) -> None:
 
 def _sql(args: argparse.Namespace) -> None:
     from dolma import sql
-    from dolma.console import table
+    from dolma.console import records, table
 
     found = sql.query(_root(args), args.query)
+    rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
+    print(f"{table(found.column_names, rows)}\n" if args.format == "table" else records(found.column_names, rows, args.format), end="")
+
+
+def _mix(args: argparse.Namespace) -> None:
+    from dolma import mixes
+    from dolma.console import records, table
+
+    shown = mixes.shown(_root(args), args.name, args.against, args.set or (), _env_file(args), args.pipelines)
+    made = mixes.summary(shown[0], args.by) if len(shown) == 1 else mixes.difference(shown[0], shown[1], args.by)
+    if args.plot:
+        from dolma.report.mixes import write
+
+        log.info("%s", write(args.plot, shown, args.by))
     if args.format == "table":
-        print(table(found.column_names, zip(*(column.to_pylist() for column in found.columns), strict=True)))
-    elif args.format == "csv":
-        import csv
-
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(found.column_names)
-        writer.writerows(zip(*(column.to_pylist() for column in found.columns), strict=True))
+        header, rows = mixes.lines(made)
+        print(table(header, rows, right=header[len([name for name in header if name in mixes.BY["cell"]]) :]))
     else:
-        import json
-
-        for row in found.to_pylist():
-            print(json.dumps(row, default=str, ensure_ascii=False))
+        print(records(made.column_names, zip(*(column.to_pylist() for column in made.columns), strict=True), args.format), end="")
 
 
 def _inspect(args: argparse.Namespace) -> None:
@@ -348,6 +354,7 @@ VERBS = {
     "stats": _stats,
     "sql": _sql,
     "inspect": _inspect,
+    "mix": _mix,
     "compare": _compare,
     "near": _near,
     "trace": _trace,

@@ -1,8 +1,9 @@
 """Mixes as people read them: what each source, topic or cell has in the pool and gets in the mix, against another mix, and under changed parameters."""
 
 import copy
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import yaml
 from dolma.core import config
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, DataError
+from dolma.core.log import logger
 from dolma.core.recipe import Compiled, compile, parse
 from dolma.engines import trial
 from dolma.engines.units import build
 from dolma.io import mds
 from dolma.runner import Run
 
+log = logger(__name__)
 STEP = "plan_mix"
 BY = {"source": ("source",), "topic": ("source", "topic"), "lang": ("source", "lang"), "vigintile": ("source", "vigintile"),
       "cell": ("source", "lang", "topic", "vigintile")}  # fmt: skip
@@ -129,6 +132,21 @@ def planned(name: str, env_file: Path, pipelines: Path, sets: Sequence[str] = ()
     return _beside(run.root, name, trial.result(plan, compiled), {one["name"]: one["fingerprint"] for one in plan.inputs}), params
 
 
+def shown(root: Path, name: str, against: str | None, sets: Sequence[str], env_file: Path, pipelines: Path) -> list[Mix]:
+    """The mix, and the one that it is compared with if there is one: under `sets` the mix that is there, or what its recipe gives where none is."""
+    if sets:
+        found, params = planned(name, env_file, pipelines, sets)
+        log.info("%s", f"{name} with {STEP}: {json.dumps(params)}; nothing was written")
+        other = against or name
+        there = read(root, other) if manifests.exists(root / other) else planned(other, env_file, pipelines)[0]
+        made = [replace(found, name=f"{name} with {', '.join(sets)}"), there]
+    else:
+        made = [read(root, one) for one in (name, against) if one]
+    for line in dict.fromkeys(line for mix in made for line in mix.remade):
+        log.warning("%s", line)
+    return made
+
+
 def change(params: dict[str, Any], sets: Iterable[str]) -> dict[str, Any]:
     """`params` with some values set: `tokens=2e6`, `shares.web=0.4`, `buckets.web.20=0.5`, `floors={wiki: 0.01}`; `null` takes one out.
 
@@ -234,7 +252,8 @@ def _over(column: pa.ChunkedArray, by: Any) -> pa.ChunkedArray:
 
 
 HEADERS = {
-    "pool_tokens": "pool tokens", "pool_share": "% of pool", "share": "% of mix", "against_tokens": "before", "against_share": "% before",
+    "change": "change, points", "pool_tokens": "pool tokens",
+    "pool_share": "% of pool", "share": "% of mix", "against_tokens": "before", "against_share": "% before",
     "against_repeats": "repeats before",
 }  # fmt: skip
 
