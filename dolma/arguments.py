@@ -19,6 +19,12 @@ after `dolma stats source/web/filter --what-if --save`:
   SELECT count(*) AS kept, sum(chars) AS chars FROM measures_source_web_filter WHERE (fails = [] OR fails = ['not_english']) AND lang_score >= 0.5
   SELECT n, count(*) FILTER (n_words < n) AS lost FROM measures_source_web_filter, range(10, 110, 10) AS r(n) GROUP BY 1 ORDER BY 1"""
 
+MIX_EXAMPLES = """examples:
+  dolma mix mix/pretrain --by vigintile
+  dolma mix mix/midtrain --against mix/pretrain --by topic --format csv
+  dolma mix mix/pretrain --set shares.web=0.4 --set tokens=2e6 --plot change.html
+  dolma mix mix/pretrain --set "floors={wiki: 0.2}" --set upsampling=null"""
+
 NEAR_EXAMPLES = """examples:
   dolma near "$(head -c 3000 page.txt)"
   dolma near --file page.txt --in pool/documents --threshold 0.3 --format json
@@ -71,6 +77,7 @@ def parser(verbs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argpars
     what.add_argument("--plan", action="store_true", help="say what would be trained and how long it takes; writes nothing")
     what.add_argument("--proposal", action="store_true", help="print the proposed shares of a finished swarm, as YAML for `plan_mix`")
     _looking(verb)
+    _mixing(verb)
     one = verb("compare", "score HTML extractors on pages whose main text is known")
     one.add_argument("pages", type=Path, help="JSONL of {id, text} and the page: html, file, or warc and warc_record_id (files beside it)")
     one.add_argument("--extractors", default="resiliparse,resiliparse-main,trafilatura", help="comma-separated (default: %(default)s)")
@@ -165,6 +172,19 @@ def _looking(verb: Verb) -> None:
     one.add_argument("--width", type=int, help="characters of a value that are shown (default: 600; 0: all)")
     one.add_argument("--full", action="store_const", const=0, dest="width", help="the same as --width 0")
     one.add_argument("--format", choices=("text", "json"), help="form of the rows on stdout (default: text); json: one a line, whole")
+
+
+def _mixing(verb: Verb) -> None:
+    """The verb for who mixes data."""
+    text = "say what a mix takes of its pool, how it differs from another, or what other parameters would give"
+    one = verb("mix", text, MIX_EXAMPLES)
+    one.add_argument("name", help="e.g. mix/pretrain")
+    one.add_argument("--against", metavar="MIX", help="show the difference from this one (its columns: before)")
+    how = "plan it with this parameter (writes nothing) and show the difference from the mix that is there; other shares keep their proportions"
+    one.add_argument("--set", metavar="KEY=VALUE", action="append", help=how)
+    one.add_argument("--by", choices=("source", "topic", "lang", "vigintile", "cell"), default="source", help="a line for each (default: source)")
+    one.add_argument("--format", choices=("table", "csv", "json"), default="table", help="form of the result on stdout; shares are of 1 in csv and json")
+    one.add_argument("--plot", type=Path, metavar="FILE", help="also draw it, as .html or .svg: shares, and repeats by topic and vigintile")
 
 
 def _near(verb: Verb) -> None:

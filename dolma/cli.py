@@ -205,22 +205,28 @@ def _dataset_stats(args: argparse.Namespace, root: Path) -> None:
 
 def _sql(args: argparse.Namespace) -> None:
     from dolma import sql
-    from dolma.console import table
+    from dolma.console import records, table
 
     found = sql.query(_root(args), args.query)
+    rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
+    print(f"{table(found.column_names, rows)}\n" if args.format == "table" else records(found.column_names, rows, args.format), end="")
+
+
+def _mix(args: argparse.Namespace) -> None:
+    from dolma import mixes
+    from dolma.console import records, table
+
+    shown = mixes.shown(_root(args), args.name, args.against, args.set or (), _env_file(args), args.pipelines)
+    made = mixes.summary(shown[0], args.by) if len(shown) == 1 else mixes.difference(shown[0], shown[1], args.by)
+    if args.plot:
+        from dolma.report.mixes import write
+
+        log.info("%s", write(args.plot, shown, args.by))
     if args.format == "table":
-        print(table(found.column_names, zip(*(column.to_pylist() for column in found.columns), strict=True)))
-    elif args.format == "csv":
-        import csv
-
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(found.column_names)
-        writer.writerows(zip(*(column.to_pylist() for column in found.columns), strict=True))
+        header, rows = mixes.lines(made)
+        print(table(header, rows, right=header[len([name for name in header if name in mixes.BY["cell"]]) :]))
     else:
-        import json
-
-        for row in found.to_pylist():
-            print(json.dumps(row, default=str, ensure_ascii=False))
+        print(records(made.column_names, zip(*(column.to_pylist() for column in made.columns), strict=True), args.format), end="")
 
 
 def _inspect(args: argparse.Namespace) -> None:
@@ -340,26 +346,11 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _steps(args: argparse.Namespace) -> None:
-    from dolma.console import table
-    from dolma.core.step import REGISTRY
-    from dolma.engines.plan import load_steps
+    from dolma import console
+    from dolma.engines.plan import described
 
-    load_steps()
-    if args.name is None:
-        found = sorted(REGISTRY.values(), key=lambda one: (one.kind, one.name))
-        print(table(["step", "kind", "version", "what it gives"], [[one.name, one.kind, one.version, one.doc.partition("\n")[0]] for one in found]))
-        return
-    if args.name not in REGISTRY:
-        from difflib import get_close_matches
-
-        near = get_close_matches(args.name, REGISTRY, n=1)
-        mend = f"did you mean `{near[0]}`?" if near else "`dolma steps` lists them"
-        raise ConfigError("steps", f"unknown step `{args.name}`", got=args.name, expected=f"one of {len(REGISTRY)}", mend=mend)
-    one = REGISTRY[args.name]
-    print(f"{one.name}  ({one.kind}, version {one.version})\n\n{one.doc}\n")
-    fields = one.params.model_fields.items()
-    rows = [[name, getattr(f.annotation, "__name__", str(f.annotation)), "required" if f.is_required() else repr(f.default)] for name, f in fields]
-    print(table(["parameter", "type", "default"], rows))
+    lines, header, rows = described(args.name)
+    print("".join(f"{line}\n\n" for line in lines) + console.table(header, rows))
 
 
 def _doctor(args: argparse.Namespace) -> None:
@@ -390,6 +381,7 @@ VERBS = {
     "stats": _stats,
     "sql": _sql,
     "inspect": _inspect,
+    "mix": _mix,
     "compare": _compare,
     "near": _near,
     "trace": _trace,

@@ -1,6 +1,10 @@
 """Plain text for a terminal: aligned tables and short numbers."""
 
+import csv
+import io
+import json
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
@@ -50,3 +54,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int = 
         return "  ".join(text.rjust(w) if r else text.ljust(w) for text, w, r in zip(row, widths, ends, strict=True)).rstrip()
 
     return "\n".join([line(header), "  ".join("-" * w for w in widths), *(line(row) for row in texts)])
+
+
+def records(names: Sequence[str], rows: Iterable[Sequence[Any]], form: str) -> str:
+    """Rows for another program: `csv` with a header, or `json`, one object a line."""
+    if form == "json":
+        return "".join(json.dumps(dict(zip(names, row, strict=True)), default=str, ensure_ascii=False) + "\n" for row in rows)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return out.getvalue()

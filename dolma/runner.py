@@ -19,7 +19,7 @@ from dolma.core.graph import Graph, Stage, stage_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.core.manifest import File, Input, Manifest
 from dolma.core.recipe import Compiled
-from dolma.engines import cost, fit, records, sizes, worker
+from dolma.engines import cost, fit, records, sizes, trial, worker
 from dolma.engines.plan import Plan, Record, load_steps
 from dolma.engines.units import build
 from dolma.io.raw import is_url
@@ -93,7 +93,7 @@ class Run:
             size = sizing.of(name, made if isinstance(made, Plan) else None)
             asked = (name, size, room, self.env, self.root / name) if size else None
             faults, doubts = (tuple(fit.faults(*asked)), tuple(fit.doubts(*asked))) if asked else ((), ())
-            lines.append(PlanLine(name, state, reason, size, faults, doubts))
+            lines.append(PlanLine(name, state, reason, size, (*faults, *trial.refusals(made, self.graph[name])), doubts))
         return lines
 
     def room(self) -> fit.Room:

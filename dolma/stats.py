@@ -315,9 +315,13 @@ def cells(manifest: Manifest) -> list[Cell]:
         rows[stream][1] += file.tokens
         facts[stream] = {**facts.get(stream, {}), **file.extra}
     return [
-        Cell(s, *(str(facts[s].get(k) or "") for k in ("source", "topic")), int(facts[s].get("vigintile") or 0), n, tokens, str(facts[s].get("lang") or ""))
+        Cell(s, _text(facts[s], "source"), _text(facts[s], "topic"), int(facts[s].get("vigintile") or 0), n, tokens, _text(facts[s], "lang"))
         for s, (n, tokens) in sorted(rows.items())
     ]
+
+
+def _text(facts: dict[str, Any], name: str) -> str:
+    return str(facts.get(name) or "")
 
 
 def stage_rows(root: Path) -> Iterator[StageRow]:

@@ -20,7 +20,7 @@ class _Model(BaseModel):
 
 
 class File(_Model):
-    """One file of a dataset; `extra` holds what is constant in it (stream, source, topic, vigintile)."""
+    """One file of a dataset; `extra` holds what is constant in it (stream, source, topic, vigintile, lang)."""
 
     name: str
     rows: int

@@ -25,6 +25,7 @@ STREAMS = pa.schema(
         ("source", pa.string()),
         ("topic", pa.string()),
         ("vigintile", pa.int32()),
+        ("lang", pa.string()),  # NULL where cells are not separated by language
         ("sequences", pa.int64()),
         ("tokens", pa.int64()),
     ]

@@ -252,7 +252,7 @@ RESERVED = {"folder", "cont", "file", "begin", "end"}  # keyword-only arguments 
 def _parameters(*functions: Callable[..., Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for fn in functions:
-        hints = get_type_hints(fn)
+        hints = get_type_hints(fn, include_extras=True)  # bounds and checks of a value stand in `Annotated`
         for parameter in inspect.signature(fn).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in RESERVED:
                 default = ... if parameter.default is parameter.empty else parameter.default

@@ -87,10 +87,10 @@ def _held(folder: Path) -> int:
 
 
 def refuse(found: Sequence[DolmaError]) -> None:
-    """Raise what does not fit, if anything.
+    """Raise what does not fit, or cannot be planned, if anything.
 
     Raises:
-        EnvironmentFault: (or Errors with all of them) exit code 4.
+        EnvironmentFault: exit code 4; ConfigError of a mix: 2 (or Errors with all of them, and the code of the first).
     """
     if found:
         raise found[0] if len(found) == 1 else Errors(found)

@@ -4,6 +4,7 @@ import base64
 import importlib
 import json
 import pkgutil
+from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from dolma.core.config import Strict
+from dolma.core.errors import ConfigError
 from dolma.core.files import version
 from dolma.core.manifest import File, canonical
 from dolma.core.recipe import Compiled, Recipe, compile
+from dolma.core.step import REGISTRY
 
 STATIONS = ("extract", "filter", "dedup", "decon", "tag", "pool", "mix", "synth", "shard", "io")
 
@@ -121,3 +124,23 @@ def pack(schema: pa.Schema) -> str:
 def unpack(text: str) -> pa.Schema:
     """The schema in a text of `pack`."""
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def described(name: str | None) -> tuple[list[str], list[str], list[list[Any]]]:
+    """Lines, a header and rows that say what step `name` is and takes, or which steps there are.
+
+    Raises:
+        ConfigError: there is no such step.
+    """
+    load_steps()
+    if name is None:
+        found = sorted(REGISTRY.values(), key=lambda one: (one.kind, one.name))
+        return [], ["step", "kind", "version", "what it gives"], [[one.name, one.kind, one.version, one.doc.partition("\n")[0]] for one in found]
+    if name not in REGISTRY:
+        near = get_close_matches(name, REGISTRY, n=1)
+        mend = f"did you mean `{near[0]}`?" if near else "`dolma steps` lists them"
+        raise ConfigError("steps", f"unknown step `{name}`", got=name, expected=f"one of {len(REGISTRY)}", mend=mend)
+    one = REGISTRY[name]
+    fields = one.params.model_fields.items()
+    rows = [[field, getattr(f.annotation, "__name__", str(f.annotation)), "required" if f.is_required() else repr(f.default)] for field, f in fields]
+    return [f"{one.name}  ({one.kind}, version {one.version})", one.doc], ["parameter", "type", "default"], rows

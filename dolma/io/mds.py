@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dolma.core import manifest
 from dolma.core.errors import DataError, EnvironmentFault
@@ -17,7 +18,7 @@ from dolma.core.files import disk_errors, safe_join, sha256
 from dolma.core.manifest import File
 from dolma.core.recipe import STREAMS
 
-CONSTANTS = ("source", "topic", "vigintile")  # what is the same in all rows of a stream: told once, in File.extra
+CONSTANTS = ("source", "topic", "vigintile", "lang")  # what is the same in all rows of a stream: told once, in File.extra
 SHARD_BYTES = 1 << 26  # bytes of a shard before the next is begun: Streaming's own default
 NUMBERS = {pa.uint32(): "uint32", pa.uint8(): "uint8", pa.int32(): "int32", pa.int64(): "int64"}
 
@@ -57,10 +58,10 @@ def encoding(kind: pa.DataType) -> str:
 def write(batches: Iterable[pa.RecordBatch], folder: Path) -> list[File]:
     """Write rows as one folder of MDS shards a stream; the files with names relative to `folder`.
 
-    Rows of one stream stand together. Column `stream` names its folder; `source`, `topic` and `vigintile` are the same in all its rows.
+    Rows of one stream stand together. Column `stream` names its folder; `source`, `topic`, `vigintile` and `lang` are the same in all its rows.
 
     Raises:
-        DataError: a stream comes twice, leaves the folder, or holds a column that shards cannot.
+        DataError: a stream comes twice, leaves the folder, holds a column that shards cannot, or has two sources, topics, vigintiles or languages.
     """
     files: list[File] = []
     seen: set[str] = set()
@@ -104,7 +105,8 @@ def _write_stream(stream: str, parts: Iterator[pa.RecordBatch], folder: Path) ->
     columns = {field.name: encoding(field.type) for field in first.schema if field.name != "stream" and field.name not in constants}
     counted: list[tuple[int, int]] = []  # rows and tokens in the order of writing
     with disk_errors(where), _writer()(columns=columns, out=str(where), size_limit=SHARD_BYTES) as writer:
-        for batch in (first, *parts):
+        for batch in itertools.chain((first,), parts):
+            _check_constants(stream, batch, constants)
             for row in _rows(batch, columns):
                 try:
                     writer.write(row)
@@ -113,6 +115,13 @@ def _write_stream(stream: str, parts: Iterator[pa.RecordBatch], folder: Path) ->
                     raise DataError(f"stream {stream}", "a row cannot be written", got=str(error), expected="no empty list", mend=mend) from error
                 counted.append((1, len(row["tokens"]) if "tokens" in row else 0))
     return list(_describe(where, folder, counted, constants))
+
+
+def _check_constants(stream: str, batch: pa.RecordBatch, constants: dict[str, Any]) -> None:
+    for name, value in constants.items():
+        if other := [found for found in pc.unique(batch.column(name)).to_pylist() if found != value]:
+            mend = f"drop or rename the column (`select`, `set`), or make a stream of each `{name}`"
+            raise DataError(f"stream {stream}", f"its rows differ in `{name}`, which is told once", got=other[0], expected=value, mend=mend)
 
 
 def _rows(batch: pa.RecordBatch, columns: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -142,7 +151,8 @@ def _describe(where: Path, folder: Path, counted: list[tuple[int, int]], constan
 
 
 def streams(folder: Path) -> pa.Table:
-    """One row a stream of an MDS dataset: dataset, stream (its folder), source, topic, vigintile, sequences, tokens; in the manifest's order."""
+    """One row a stream of an MDS dataset: dataset, stream (its folder), source, topic, vigintile, lang (NULL where cells are
+    not separated by it), sequences, tokens; in the manifest's order."""
     found = manifest.load(folder)
     rows: dict[str, dict[str, Any]] = {}
     for file in found.files:

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from dolma.core.errors import ConfigError
+from dolma.core.recipe import STREAMS
 from dolma.core.step import reduce_step
-from dolma.mix import curve as curves
+from dolma.mix import serve
+from dolma.mix.rates import Streams, rates
+from dolma.mix.shares import Amount, Buckets, Cap, Fixed, Floors, Shares, Terms, Upsampling, Vigintile, Within
 
 MIX = {
     "dataset": pa.string(),
@@ -18,128 +20,80 @@ MIX = {
     "source": pa.string(),
     "topic": pa.string(),
     "vigintile": pa.int32(),
+    "lang": pa.string(),
     "repeats": pa.float64(),
     "sequences": pa.int64(),
     "tokens": pa.int64(),
 }
 
 
-class Upsampling(BaseModel):
-    """The quality curve within each topic; absent: every token of a source is worth the same."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    params: Literal["A", "B", "C"] = "C"
-    cap: Annotated[float, Field(gt=0)] = 7.0
-    throwaway: Annotated[float, Field(ge=0, lt=1)] = 0.4
+def _checked(params: BaseModel) -> dict[str, pa.DataType]:
+    _terms({name: getattr(params, name) for name in type(params).model_fields}).check()
+    return MIX
 
 
-@reduce_step(needs=("dataset", "stream", "source", "topic", "vigintile", "sequences", "tokens"), out=MIX, version=2)
+def _terms(params: dict[str, Any]) -> Terms:
+    empty = ("buckets", "repeats", "best", "floors", "min_repeats")
+    given: dict[str, Any] = {name: {} if value is None and name in empty else value for name, value in params.items()}
+    return Terms(**given)
+
+
+@reduce_step(needs=("dataset", "stream", "source", "topic", "vigintile", "lang", "sequences", "tokens"), out=_checked, version=3)
 def plan_mix(
     batches: Iterator[pa.RecordBatch],
     *,
     folder: Path,
-    tokens: int,
-    shares: dict[str, float],
-    topics: dict[str, float] | None = None,
+    tokens: Annotated[int, Field(ge=1)] | None = None,
+    shares: Shares | None = None,
+    topics: Within | None = None,
+    languages: Within | None = None,
+    buckets: Buckets | None = None,
+    repeats: Fixed | None = None,
     upsampling: Upsampling | None = None,
-    best: dict[str, int] | None = None,
-    max_repeats: float = 7.0,
+    best: dict[str, Vigintile] | None = None,
+    floors: Floors | None = None,
+    min_repeats: dict[str, Amount] | None = None,
+    max_repeats: Cap | dict[str, Cap] = 7.0,
 ) -> pa.Table:
-    """Repeats of every stream, so that sources get their shares of `tokens` and the best cells of a topic are repeated most.
+    """Repeats of every stream: sources get their shares of `tokens`, topics and languages theirs of a source, and the best cells are repeated most.
+
+    Where nothing is said, parts are as large as in the pool: with `tokens` alone, or with `shares` and no `upsampling`, every token of a source is repeated
+    alike. Shares sum to 1 in each mapping, and what a mapping does not name gets nothing. A topic of NULL is named `all`, a language of NULL `und`.
 
     Args:
-        tokens: of the whole mix.
-        shares: of each source; they sum to 1. A source that is not named gets 0 repeats.
-        topics: share of each topic within the sources that have quality; absent: as they are in the pool.
-        upsampling: the quality curve for sources with vigintiles.
-        best: for a source, the lowest vigintile that is taken (carry-over of the best data).
-        max_repeats: most copies of a source, or of a topic without a curve.
+        tokens: of the whole mix; may be left out where `repeats` says all.
+        shares: of each source, of the tokens that `repeats` leaves.
+        topics: share of each topic within the sources that have quality; or by source: `{web: {law: 0.3, art: 0.7}}`.
+        languages: share of each language within every source, or by source; cells must be separated by language (`by: [lang]` of `tag_cell` and `pack`).
+        buckets: share of each vigintile of a source, in place of the curve: `{web: {20: 0.5, 16: 0.5}}`; within each topic where topics are given.
+        repeats: copies of a source, or of its vigintiles, in place of a share: `{math: 4.5, web: {20: 4, 16: 1}}`.
+        upsampling: the quality curve within each topic of the sources with vigintiles.
+        best: for a source, the lowest vigintile that is taken: `{web: 15}` is a flat filter to the top 30 %.
+        floors: least share of a source (of the mix) or of `source/topic`, `source/language` (of the source); others keep their proportions.
+        min_repeats: the same as a floor in copies of what there is.
+        max_repeats: most copies of a token: a number, or by source, `source/topic` or `source/language` (others: 7). Under a curve its `cap` holds, or what
+            is said here of this source, topic or language where that is less.
     Returns:
-        One row a stream; `sequences` and `tokens` are those served, within one sequence a stream of the plan.
+        One row a stream. `sequences` are those that Streaming serves, int(rows x repeats), each the floor or ceiling of its plan; so are the sums of each
+        topic, language and source and of the mix (largest remainders), which is therefore within one sequence of `tokens`.
     Raises:
-        ConfigError: shares that do not sum to 1, are negative or name an absent source; a source or topic that cannot give its share under the caps.
+        ConfigError: (or Errors with all of them) shares that do not sum to 1, names that no stream has, or a part that cannot give what is asked of it under
+            the caps: what is missing, and each mend that suffices alone.
     """
-    rows = [row for batch in batches for row in batch.to_pylist()]
-    if tokens < 1:
-        raise ConfigError("plan_mix: tokens", "a mix has tokens", got=tokens, expected="1 or more", mend="say how many")
-    _check_shares(shares, best or {}, {row["source"] for row in rows})
-    for source, share in shares.items():
-        mine = [row for row in rows if row["source"] == source]
-        taken = [row for row in mine if row["vigintile"] >= (best or {}).get(source, 0)]
-        for row in mine:
-            row["repeats"] = 0.0
-        _plan_source(source, taken, share * tokens, topics, upsampling, max_repeats)
-    for row in rows:
-        row.setdefault("repeats", 0.0)
-        length = row["tokens"] / row["sequences"] if row["sequences"] else 0
-        row["sequences"] = int(row["sequences"] * row["repeats"])
-        row["tokens"] = int(row["sequences"] * length)
-    return pa.Table.from_pylist(rows, schema=pa.schema(list(MIX.items())))
+    held = list(batches)
+    table = pa.Table.from_batches(held) if held else STREAMS.empty_table()
+    streams = Streams.of(table)
+    asked = {"tokens": tokens, "shares": shares, "topics": topics, "languages": languages, "buckets": buckets, "repeats": repeats, "upsampling": upsampling}
+    rate, part = rates(streams, _terms({**asked, "best": best, "floors": floors, "min_repeats": min_repeats, "max_repeats": max_repeats}))
+    sources = np.unique(streams.source, return_inverse=True)[1]
+    order = np.lexsort((_strings(table, "stream"), _strings(table, "dataset")))
+    served = serve.whole(streams.sequences * rate, sources, part, ties=np.argsort(order))
+    made = {"repeats": serve.exact(streams.sequences, served), "sequences": served, "tokens": served * streams.tokens // np.maximum(streams.sequences, 1)}
+    return pa.table([pa.array(made[name], kind) if name in made else table[name] for name, kind in MIX.items()], schema=pa.schema(list(MIX.items())))
 
 
-def _check_shares(shares: dict[str, float], best: dict[str, int], there: set[str]) -> None:
-    if not _whole(shares):
-        raise ConfigError(
-            "plan_mix: shares", "shares must be at least 0 and sum to 1", got=f"{shares} (sum {sum(shares.values()):.6f})", expected="sum 1", mend="mend them"
-        )
-    for field, named in (("shares", {source for source, share in shares.items() if share > 0}), ("best", set(best))):
-        if absent := sorted(named - there):
-            raise ConfigError(
-                f"plan_mix: {field}",
-                f"no stream of source {', '.join(absent)}",
-                got=", ".join(sorted(there)),
-                expected=", ".join(absent),
-                mend=f"pack it, or drop it from `{field}`",
-            )
+def _strings(table: pa.Table, name: str) -> np.ndarray:
+    return np.asarray(table[name].to_pylist(), dtype=str)
 
 
-def _whole(shares: dict[str, float]) -> bool:
-    """Whether shares are at least 0 and sum to 1; NaN is neither."""
-    return all(share >= 0 for share in shares.values()) and abs(sum(shares.values()) - 1) <= 1e-9
-
-
-def _even(where: str, rows: list[dict], target: float, max_repeats: float) -> None:
-    """Repeat every token as often as any other."""
-    total = sum(row["tokens"] for row in rows)
-    if not target <= total * max_repeats:
-        raise ConfigError(
-            where,
-            "its share needs more repeats than allowed",
-            got=f"{target:,.0f} tokens from {total:,} ({target / max(total, 1):.2f} copies)",
-            expected=f"at most {max_repeats} copies",
-            mend="lower its share or `tokens`, raise `max_repeats`, or add data",
-        )
-    for row in rows:
-        row["repeats"] = target / total if total else 0.0
-
-
-def _plan_source(source: str, rows: list[dict], target: float, topics: dict[str, float] | None, upsampling: Upsampling | None, max_repeats: float) -> None:
-    _even(f"plan_mix: source {source}", rows, target, max_repeats)
-    if target == 0 or (topics is None and upsampling is None) or not any(row["vigintile"] for row in rows):
-        return
-    total = sum(row["tokens"] for row in rows)
-    names = sorted({row["topic"] or "" for row in rows})
-    natural = {name: sum(row["tokens"] for row in rows if (row["topic"] or "") == name) / total for name in names}
-    wanted = topics or natural
-    unknown = sorted(set(wanted) - set(names))
-    if unknown or not _whole(wanted):
-        raise ConfigError(
-            f"plan_mix: topics of {source}",
-            "topics must exist, be at least 0 and sum to 1",
-            got=f"unknown {unknown}, {wanted} (sum {sum(wanted.values()):.6f})",
-            expected=", ".join(names),
-            mend="mend them",
-        )
-    for name in names:
-        cells = [row for row in rows if (row["topic"] or "") == name]
-        where, part = f"plan_mix: {source}/{name or 'all'}", wanted.get(name, 0.0) * target
-        if upsampling is None:
-            _even(where, cells, part, max_repeats)
-            continue
-        levels = sorted({row["vigintile"] for row in cells})  # a cell may lie in several streams: they are one bucket
-        sizes = np.array([sum(row["tokens"] for row in cells if row["vigintile"] == level) for level in levels], float)
-        params = curves.SETS[upsampling.params]
-        solved = curves.solve(sizes, part, cap=upsampling.cap, throwaway=upsampling.throwaway, params=params, where=where)
-        rates = dict(zip(levels, solved.rates.tolist(), strict=True))
-        for row in cells:
-            row["repeats"] = rates[row["vigintile"]]
+__all__ = ["MIX", "Upsampling", "plan_mix"]

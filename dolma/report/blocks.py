@@ -1,13 +1,37 @@
 """The few HTML blocks that all sections of the report use."""
 
+from base64 import b64encode
 from collections.abc import Collection, Iterable, Sequence
+from hashlib import sha256
 
 from dolma.console import cell
 from dolma.report.charts import esc
+from dolma.report.style import CSS, SCRIPT
 
 COLOURS = {"web": "c0", "pdf": "c1", "code": "c2", "math": "c3", "wiki": "c4"}  # the same colour for a source in every chart
 ARROW, DASH, DOT, MINUS = "\u2192", "\u2013", " \u00b7 ", "\u2212"
 SPARE = ("c5", "c6", "c7")
+
+
+def document(title: str, lead: str, body: str, foot: str, nav: str = "") -> str:
+    """A whole page with the report's style: it fetches nothing, and holds no date and no place."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer" content="no-referrer">'
+        f"<title>{esc(title)}</title><style>{CSS}</style></head><body>"
+        f"<header><div><h1>{esc(title)}</h1><p>{esc(lead)}</p></div></header>{nav}<main>{body}<footer>{esc(foot)}</footer></main>"
+        f'<div id="tip" role="status"></div><script>{SCRIPT}</script></body></html>\n'
+    )
+
+
+def _policy() -> str:
+    """Nothing may be fetched; the one style sheet and the one script are named by their hashes."""
+
+    def named(text: str) -> str:
+        return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+    return f"default-src 'none'; style-src {named(CSS)}; script-src {named(SCRIPT)}; base-uri 'none'; form-action 'none'"
 
 
 def ordered(sources: Iterable[str]) -> list[str]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from dolma.console import short
 
@@ -181,7 +182,22 @@ def histogram(values: Sequence[tuple[str, int]], css: str, name: str) -> str:
     return f'<svg class="histogram" width="100%" height="55" role="img" aria-label="{esc(name)}">{"".join(drawn)}{base}</svg>'
 
 
-def heat(
+@dataclass(frozen=True)
+class Heat:
+    """A heat map in its two parts, the names down the side and the cells, each an SVG of `height` that stretches."""
+
+    names: str
+    cells: str
+    height: int
+
+
+def heat(*args: Any, **options: Any) -> str:
+    """The heat map of `heat_parts` as a block of a page."""
+    made = heat_parts(*args, **options)
+    return f'<div class="heat">{made.names}{made.cells}</div>'
+
+
+def heat_parts(
     rows: Sequence[str],
     columns: Sequence[str],
     values: Sequence[Sequence[float | None]],
@@ -190,7 +206,7 @@ def heat(
     css: str,
     gap: int | None = None,
     most: float | None = None,
-) -> str:
+) -> Heat:
     """A heat map; colour goes with the square root of the value (the eye compares areas), NULL is left empty.
 
     Args:
@@ -224,7 +240,8 @@ def heat(
             drawn.append(f'<text class="in{dark}" x="{per_cent(left[c] + width * 0.475)}" y="{y + 14}" text-anchor="middle">{esc(texts[r][c])}</text>')
     height = head + cell * len(rows)
     label = f"heat map of {len(rows)} rows and {len(columns)} columns"
-    return (
-        f'<div class="heat"><svg class="names" height="{height}" aria-hidden="true">{"".join(names)}</svg>'
-        f'<svg class="cells" width="100%" height="{height}" role="img" aria-label="{esc(label)}">{"".join(drawn)}</svg></div>'
+    return Heat(
+        f'<svg class="names" height="{height}" aria-hidden="true">{"".join(names)}</svg>',
+        f'<svg class="cells" width="100%" height="{height}" role="img" aria-label="{esc(label)}">{"".join(drawn)}</svg>',
+        height,
     )

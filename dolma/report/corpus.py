@@ -1,14 +1,15 @@
-"""The report's sections about data: funnel, quarantine, pool, cells, mixes."""
+"""The report's sections about data: funnel, quarantine, pool, cells."""
 
 from collections import Counter
 from dataclasses import dataclass
 
 from dolma import stats
 from dolma.console import short, size
+from dolma.mixes import Mix
 from dolma.report import charts
-from dolma.report.blocks import DOT, card, colour, data_table, details, legend, missing, ordered, section
+from dolma.report.blocks import DOT, card, colour, data_table, details, missing, ordered, section
 from dolma.report.charts import esc
-from dolma.report.figures import Figures, Mix
+from dolma.report.figures import Figures
 
 MOST_REASONS = 12  # bars of one funnel; smaller losses are one bar, and all stand in the table below
 MOST_ROWS = 500  # rows of one table in the page; SQL has the rest
@@ -115,7 +116,7 @@ def cells(figures: Figures) -> str:
     )
     if not figures.cells:
         return section("cells", "Cells", why, missing("shard/pool is not finished yet."))
-    mix = next((m for m in figures.mixes if m.name == "pretrain"), None)
+    mix = next((m for m in figures.mixes if m.name == "mix/pretrain"), None)
     parts = []
     for source in ordered({c.source for c in figures.cells if c.vigintile}):
         found = _merge([c for c in figures.cells if c.source == source], mix)
@@ -191,25 +192,3 @@ def _others(figures: Figures, mix: Mix | None) -> str:
         return ""
     rows = [[s, int(n), int(q), int(t), (served / t if t else 0.0) if mix else None] for s, (n, q, t, served) in total.items()]
     return details("Sources without a quality score", data_table(["source", "cells", "sequences", "tokens", "mean repeats in mix/pretrain"], rows))
-
-
-def mixes(figures: Figures) -> str:
-    """Share of each source in what every mix serves."""
-    why = "Share of the tokens that each mix serves, by source. A mix is a list of cells and repeats: no byte of the pool is copied for it."
-    if not figures.mixes:
-        return section("mix", "Mix by source and stage", why, missing("No mix is finished yet."))
-    sources = ordered({s for m in figures.mixes for s in m.served})
-    lines = []
-    for m in figures.mixes:
-        total = m.tokens or 1.0
-        parts = [(f"{s} {m.served[s] / total:.1%}, {short(m.served[s])} tokens", m.served[s] / total, colour(s, sources)) for s in sources if m.served.get(s)]
-        lines.append(f'<div>{esc(m.name)}</div>{charts.stack(parts)}<div class="n">{short(m.tokens)}</div>')
-    rows = [
-        [m.name, s, m.available[s], m.served[s], 100 * m.served[s] / (m.tokens or 1.0), m.served[s] / m.available[s] if m.available[s] else None]
-        for m in figures.mixes
-        for s in sources
-        if s in m.served
-    ]
-    table = data_table(["mix", "source", "tokens in the pool", "tokens served", "share %", "mean repeats"], rows)
-    body = f'<div class="card">{legend([(s, colour(s, sources)) for s in sources])}<div class="mix">{"".join(lines)}</div></div>'
-    return section("mix", "Mix by source and stage", why, body + details("Tokens and repeats by source", table))

@@ -14,6 +14,8 @@ from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
 from dolma.core.manifest import Manifest
 from dolma.costs import Cost, measured
+from dolma.mixes import Mix
+from dolma.mixes import read as read_mix
 from dolma.stats import StageRow, number, read_rows
 
 STAGES = ("pretrain", "midtrain", "longctx", "sft", "dpo", "rlvr")
@@ -33,21 +35,6 @@ class StageFigures:
     def done(self) -> bool:
         """Whether the stage is finished."""
         return self.manifest is not None
-
-
-@dataclass(frozen=True)
-class Mix:
-    """One mix: tokens by source before and after repetition, and the repeats of each stream."""
-
-    name: str
-    available: dict[str, int]
-    served: dict[str, float]
-    repeats: dict[str, float]
-
-    @property
-    def tokens(self) -> float:
-        """Tokens that one pass over the mix serves."""
-        return sum(self.served.values())
 
 
 @dataclass
@@ -87,7 +74,7 @@ def collect(root: Path, benchmarks: Path | None = None) -> Figures:
         _documents(root, made)
     if "shard/pool" in known:
         made.cells = stats.cells(known["shard/pool"])
-    made.mixes = [_mix(root, name, known) for name in _mix_names(known)]
+    made.mixes = [read_mix(root, name) for name in _mix_names(known)]
     made.costs = measured(root, known)
     made.stages = [_stage(root, name, known) for name in STAGES]
     if benchmarks is not None and benchmarks.is_file():
@@ -117,20 +104,6 @@ def _mix_names(known: dict[str, Manifest]) -> list[str]:
     there = [name for name in known if known[name].table == "mix"]
     order = {f"mix/{name}": i for i, name in enumerate(MIXES)}
     return sorted(there, key=lambda name: (order.get(name, len(order)), name))
-
-
-def _mix(root: Path, name: str, known: dict[str, Manifest]) -> Mix:
-    cells = {(d, c.stream): c for d, m in known.items() if m.format == "mds" for c in stats.cells(m)}
-    available: dict[str, int] = defaultdict(int)
-    served: dict[str, float] = defaultdict(float)
-    repeats: dict[str, float] = {}
-    for row in manifests.read(root / name).to_pylist():
-        cell = cells.get((row["dataset"], row["stream"]))
-        source = cell.source if cell else "unknown"
-        available[source] += cell.tokens if cell else 0
-        served[source] += row["tokens"]  # a mix counts what it serves
-        repeats[row["stream"]] = row["repeats"]
-    return Mix(name.removeprefix("mix/"), dict(sorted(available.items())), dict(sorted(served.items())), repeats)
 
 
 def _stage(root: Path, name: str, known: dict[str, Manifest]) -> StageFigures:

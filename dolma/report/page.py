@@ -1,16 +1,13 @@
 """The report as one HTML document: figures in, text out; every value that came from data is escaped."""
 
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
 
 from dolma import stats
 from dolma.console import cell, short
-from dolma.report import corpus, costs, stages
-from dolma.report.blocks import data_table, missing, section
+from dolma.report import corpus, costs, mixes, stages
+from dolma.report.blocks import data_table, document, missing, section
 from dolma.report.charts import esc
 from dolma.report.figures import Figures
-from dolma.report.style import CSS, SCRIPT
 
 
 def render(figures: Figures, title: str) -> str:
@@ -22,33 +19,16 @@ def render(figures: Figures, title: str) -> str:
         ("quarantine", "Quarantine", corpus.quarantine(figures)),
         ("pool", "Pool", corpus.pool(figures)),
         ("cells", "Cells", corpus.cells(figures)),
-        ("mix", "Mix", corpus.mixes(figures)),
+        ("mix", "Mix", mixes.mixes(figures.mixes)),
         ("costs", "Costs", costs.costs(figures)),
         ("speed", "Benchmarks", _benchmarks(figures)),
         ("provenance", "Provenance", _provenance(figures)),
     ]
     links = "".join(f'<a href="#{name}">{esc(text)}</a>' for name, text, _ in parts)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer" content="no-referrer">'
-        f"<title>{esc(title)}</title><style>{CSS}</style></head><body>"
-        f"<header><div><h1>{esc(title)}</h1>"
-        "<p>From raw pages to six trained stages. Every figure is read from the manifests and logs of one run.</p></div></header>"
-        f'<nav aria-label="Sections"><div>{links}</div></nav><main>{_tiles(figures)}'
-        + "".join(body for _, _, body in parts)
-        + "<footer>One file, no network. In = out + dropped by reason + quarantined, in every manifest.</footer></main>"
-        f'<div id="tip" role="status"></div><script>{SCRIPT}</script></body></html>\n'
-    )
-
-
-def _policy() -> str:
-    """Nothing may be fetched; the one style sheet and the one script are named by their hashes."""
-
-    def named(text: str) -> str:
-        return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
-
-    return f"default-src 'none'; style-src {named(CSS)}; script-src {named(SCRIPT)}; base-uri 'none'; form-action 'none'"
+    lead = "From raw pages to six trained stages. Every figure is read from the manifests and logs of one run."
+    nav = f'<nav aria-label="Sections"><div>{links}</div></nav>'
+    foot = "One file, no network. In = out + dropped by reason + quarantined, in every manifest."
+    return document(title, lead, _tiles(figures) + "".join(body for _, _, body in parts), foot, nav)
 
 
 def _tiles(figures: Figures) -> str:
@@ -57,7 +37,7 @@ def _tiles(figures: Figures) -> str:
     astray = sum(abs(f.unaccounted) for f in figures.funnels)
     cells = len({(c.source, c.topic, c.vigintile) for c in figures.cells})
     tokens = sum(c.tokens for c in figures.cells)
-    mix = next((m for m in figures.mixes if m.name == "pretrain"), None)
+    mix = next((m for m in figures.mixes if m.name == "mix/pretrain"), None)
     done = sum(stage.done for stage in figures.stages)
     tiles = [
         (short(entered) if figures.funnels else "-", f"documents in, from {len(figures.funnels)} sources", False),

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dolma.core.errors import DataError
 from dolma.core.step import Asset, group_step
 from dolma.text import tokenizer as tokenizers
 
@@ -24,27 +25,24 @@ SEQUENCE = {
     "doc_keys": pa.list_(pa.int64()),
     "doc_lens": pa.list_(pa.int32()),
 }
-MASKED = {**SEQUENCE, "loss_mask": pa.large_list(pa.uint8())}
+MASK = {"loss_mask": pa.large_list(pa.uint8())}
 
 Piece = tuple[int, int, int]  # document, first token, tokens
 
 
 def _out(params: Any) -> dict[str, pa.DataType]:
-    return MASKED if params.masked else SEQUENCE
+    return {**SEQUENCE, **dict.fromkeys(params.by, pa.string()), **(MASK if params.masked else {})}
+
+
+def _needs(params: Any) -> tuple[str, ...]:
+    return ("cell_key", "key", "cell", "source", "topic", "vigintile", "tokens", *params.by, *(MASK if params.masked else ()))
 
 
 def _facts(*, length: int, **_: Any) -> dict[str, Any]:
     return {"sequence_tokens": length}
 
 
-@group_step(
-    key=("cell_key",),
-    order=("key",),
-    out=_out,
-    cap=50_000_000,
-    facts=_facts,
-    needs=lambda p: ("cell_key", "key", "cell", "source", "topic", "vigintile", "tokens", *(("loss_mask",) if p.masked else ())),
-)
+@group_step(key=("cell_key",), order=("key",), out=_out, cap=50_000_000, facts=_facts, needs=_needs)
 def pack(
     batch: pa.RecordBatch,
     starts: np.ndarray,
@@ -55,6 +53,7 @@ def pack(
     method: Literal["chunk", "best_fit"] = "chunk",
     overlong: Literal["cut", "split"] = "cut",
     masked: bool = False,
+    by: tuple[Literal["lang"], ...] = (),
 ) -> tuple[pa.RecordBatch, dict[str, int]]:
     """Sequences of `length` tokens, one stream a cell, with the keys and lengths of the documents inside each.
 
@@ -68,17 +67,24 @@ def pack(
         method: `chunk` or `best_fit` (Ding et al. 2024, spec of the long-context stage).
         overlong: under `best_fit`, what is beyond `length` in one document is dropped (`cut`, as published) or goes on in sequences of its own (`split`).
         masked: carry `loss_mask` along (chat data); the end-of-text token of a document then counts as part of it and is not added.
+        by: `[lang]` where `tag_cell` separated the cells by language: each stream then says its own.
+    Raises:
+        DataError: a cell holds several languages.
     """
     special = tokenizers.load(tokenizer)
     counts = {"tokens_in": 0, "eos": 0, "tokens_out": 0, "padding": 0, "dropped.tail_tokens": 0, "dropped.cut_tokens": 0}
     parts = [
-        _pack_cell(batch.slice(start, end - start), length, special.eos, special.pad, method, overlong, masked, counts)
+        _pack_cell(batch.slice(start, end - start), length, special.eos, special.pad, method, overlong, masked, by, counts)
         for start, end in zip(starts.tolist(), [*starts[1:].tolist(), batch.num_rows], strict=True)
     ]
     return pa.Table.from_batches(parts).combine_chunks().to_batches()[0] if any(p.num_rows for p in parts) else parts[0], counts
 
 
-def _pack_cell(cell: pa.RecordBatch, length: int, eos: int, pad: int, method: str, overlong: str, masked: bool, counts: dict[str, int]) -> pa.RecordBatch:
+def _pack_cell(
+    cell: pa.RecordBatch, length: int, eos: int, pad: int, method: str, overlong: str, masked: bool, by: tuple[str, ...], counts: dict[str, int]
+) -> pa.RecordBatch:
+    for name in by:
+        _same(cell, name)
     flat, ends = _with_eos(cell.column("tokens"), eos, add=not masked)
     sizes = np.diff(ends, prepend=0)
     counts["tokens_in"] += int(sizes.sum()) - (0 if masked else cell.num_rows)
@@ -99,7 +105,15 @@ def _pack_cell(cell: pa.RecordBatch, length: int, eos: int, pad: int, method: st
         counts["tokens_out"] += place
         counts["padding"] += length - place
     keys = cell.column("key").to_numpy()
-    return _table(cell, tokens, mask if masked else None, [[int(keys[d]) for d, _, _ in s] for s in sequences], [[n for _, _, n in s] for s in sequences])
+    documents = [[int(keys[d]) for d, _, _ in s] for s in sequences], [[n for _, _, n in s] for s in sequences]
+    return _table(cell, tokens, mask if masked else None, *documents, by)
+
+
+def _same(cell: pa.RecordBatch, name: str) -> None:
+    values = pc.unique(cell.column(name)).to_pylist()
+    if len(values) > 1:
+        got, mend = ", ".join(sorted(str(value) for value in values)[:4]), f"`tag_cell: {{by: [{name}]}}`"
+        raise DataError(f"pack: cell {cell.column('cell')[0]}", f"holds several values of `{name}`", got=got, expected="one", mend=mend)
 
 
 def _with_eos(lists: pa.LargeListArray, eos: int, add: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +167,9 @@ def _best_fit(sizes: np.ndarray, length: int, split: bool, counts: dict[str, int
     yield from bins
 
 
-def _table(cell: pa.RecordBatch, tokens: np.ndarray, mask: np.ndarray | None, keys: list[list[int]], lengths: list[list[int]]) -> pa.RecordBatch:
+def _table(
+    cell: pa.RecordBatch, tokens: np.ndarray, mask: np.ndarray | None, keys: list[list[int]], lengths: list[list[int]], by: tuple[str, ...]
+) -> pa.RecordBatch:
     rows, length = tokens.shape
     offsets = pa.array(np.arange(rows + 1, dtype=np.int64) * length)
 
@@ -168,7 +184,8 @@ def _table(cell: pa.RecordBatch, tokens: np.ndarray, mask: np.ndarray | None, ke
         pa.LargeListArray.from_arrays(offsets, pa.array(tokens.ravel())),
         pa.array(keys, pa.list_(pa.int64())),
         pa.array(lengths, pa.list_(pa.int32())),
+        *map(constant, by),
     ]
     if mask is not None:
         arrays.append(pa.LargeListArray.from_arrays(offsets, pa.array(mask.ravel())))
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(MASKED if mask is not None else SEQUENCE))
+    return pa.RecordBatch.from_arrays(arrays, names=[*SEQUENCE, *by, *(MASK if mask is not None else ())])
