@@ -269,3 +269,9 @@ def test_what_is_no_amount_is_refused_by_its_name(tokens: list[float], target: f
 def test_a_cap_that_is_none_is_refused(cap: float) -> None:
     with pytest.raises(ConfigError, match=f"curve: a curve needs.*\n.*cap {cap}"):
         solve(np.array([1.0, 2.0]), 1.0, cap=cap)
+
+
+@pytest.mark.parametrize("name", "ABC")
+def test_the_steepest_curve_is_integrated_to_the_last_digits(name: str) -> None:
+    made = solve(np.full(20, 100.0), 200.0, throwaway=0.0, params=SETS[name])
+    assert made.growth == SETS[name].lambda_max and made.scale * quadrature(1.0, made.p, made.growth) == pytest.approx(0.1, rel=1e-12)
