@@ -114,10 +114,11 @@ def linear(weights: np.ndarray, losses: np.ndarray, *, ridge: float = 1e-4) -> L
 
 @dataclass(frozen=True)
 class GaussianProcess:
-    """mean + scale * k(weights, points) @ duals, k = exp(-|w - v|^2 / 2 l^2), one length l (tasks,) a task."""
+    """mean + scale * k(weights, points) @ duals, k = exp(-|w - v|^2 / 2 l^2), one length l and noise (variance, relative to the amplitude) a task."""
 
     points: np.ndarray
-    lengths: np.ndarray
+    lengths: np.ndarray  # (tasks,)
+    noises: np.ndarray
     duals: np.ndarray  # (tasks, runs)
     mean: np.ndarray
     scale: np.ndarray
@@ -141,7 +142,7 @@ def gaussian_process(weights: np.ndarray, losses: np.ndarray) -> GaussianProcess
     y = (losses - mean) / scale
     runs, tasks = y.shape
     apart = _apart(weights, weights)
-    best, lengths, duals = np.full(tasks, -np.inf), np.ones(tasks), np.zeros((tasks, runs))
+    best, lengths, noises, duals = np.full(tasks, -np.inf), np.ones(tasks), np.ones(tasks), np.zeros((tasks, runs))
     for length in np.geomspace(0.1, 10, 13):
         values, vectors = np.linalg.eigh(np.exp(-apart / (2 * length**2)))
         turned = vectors.T @ y
@@ -149,9 +150,9 @@ def gaussian_process(weights: np.ndarray, losses: np.ndarray) -> GaussianProcess
             spectrum = np.maximum(values, 0.0) + noise
             likelihood = -runs / 2 * np.log((turned**2 / spectrum[:, None]).mean(0) + 1e-300) - np.log(spectrum).sum() / 2
             better = likelihood > best
-            best[better], lengths[better] = likelihood[better], length
+            best[better], lengths[better], noises[better] = likelihood[better], length, noise
             duals[better] = (vectors @ (turned[:, better] / spectrum[:, None])).T
-    return GaussianProcess(weights, lengths, duals, mean, scale)
+    return GaussianProcess(weights, lengths, noises, duals, mean, scale)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,26 @@ def test_simulation_and_the_exact_optimum_agree(kl: float) -> None:
     assert exact.objective < exact.prior_mean - 2e-3
 
 
+def test_rounds_reach_an_optimum_that_is_far_from_the_prior() -> None:
+    """Two of 12 domains, which hold a hundredth of the tokens, are the best: no draw around the prior has them."""
+    slopes = np.full((2, 12), 0.0)
+    slopes[0, 0] = slopes[1, 1] = -2.0
+    prior = np.full(12, 0.099)
+    prior[:2] = 0.005
+    made = Fit(tuple(map(str, range(12))), ("a", "b"), "log_linear", laws.LogLinear(np.zeros(2), slopes))
+    one, ten = (simulate(made, prior, draws=5000, rounds=rounds).mean for rounds in (1, 10))
+    best = optimise(made, prior, kl=0)
+    assert best.weights[:2] == pytest.approx([0.5, 0.5], abs=1e-4)
+    assert ten < best.mean + 0.02 < one
+
+
+def test_the_solver_alone_is_near_the_optimum() -> None:
+    for importance in (None, {"t0": 5.0, "t3": 1.0}):
+        found = optimise(law(3, 8, 20), np.full(8, 0.125), kl=0.05, importance=importance, steps=0)
+        assert found.gap is not None
+        assert found.gap < 1e-6
+
+
 def test_two_domains_have_the_optimum_of_a_fine_grid() -> None:
     made, prior = law(5, 2, 4, 1.0), np.array([0.8, 0.2])
     share = np.linspace(0, 1, 100_001)[1:-1]

@@ -97,6 +97,21 @@ def test_the_process_finds_noise_and_does_not_follow_it() -> None:
     assert np.abs(made.predict(WEIGHTS) - noisy).mean() > 0.004
 
 
+def test_the_process_has_the_greatest_marginal_likelihood_of_its_grid() -> None:
+    """By the density of a normal of scipy, at the best amplitude for each length and noise."""
+    noisy = LOSSES[:, :1] + np.random.default_rng(2).normal(0, 0.01, (32, 1))
+    made = laws.gaussian_process(WEIGHTS, noisy)
+    y = ((noisy - noisy.mean()) / noisy.std())[:, 0]
+
+    def likelihood(length: float, noise: float) -> float:
+        kernel = np.exp(-(((WEIGHTS[:, None] - WEIGHTS[None]) ** 2).sum(-1)) / (2 * length**2)) + noise * np.eye(32)
+        amplitude = y @ np.linalg.solve(kernel, y) / 32
+        return stats.multivariate_normal.logpdf(y, np.zeros(32), amplitude * kernel)
+
+    grid = {(length, noise): likelihood(length, noise) for length in np.geomspace(0.1, 10, 13) for noise in np.geomspace(1e-6, 10, 22)}
+    assert likelihood(made.lengths[0], made.noises[0]) == pytest.approx(max(grid.values()), abs=1e-6)
+
+
 def test_a_fit_is_stored_and_read_in_any_order_of_rows() -> None:
     made = fit(WEIGHTS, LOSSES, domains=["web", "pdf", "code", "math"], tasks=["qa", "gsm", "mbpp"])
     table = made.as_table()
