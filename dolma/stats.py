@@ -314,10 +314,11 @@ def cells(manifest: Manifest) -> list[Cell]:
         rows[stream][0] += file.rows
         rows[stream][1] += file.tokens
         facts[stream] = {**facts.get(stream, {}), **file.extra}
-    return [
-        Cell(s, *(str(facts[s].get(k) or "") for k in ("source", "topic")), int(facts[s].get("vigintile") or 0), n, tokens, str(facts[s].get("lang") or ""))
-        for s, (n, tokens) in sorted(rows.items())
-    ]
+    found = []
+    for stream, (sequences, tokens) in sorted(rows.items()):
+        source, topic, lang = (str(facts[stream].get(name) or "") for name in ("source", "topic", "lang"))
+        found.append(Cell(stream, source, topic, int(facts[stream].get("vigintile") or 0), sequences, tokens, lang))
+    return found
 
 
 def stage_rows(root: Path) -> Iterator[StageRow]:
