@@ -314,14 +314,11 @@ def cells(manifest: Manifest) -> list[Cell]:
         rows[stream][0] += file.rows
         rows[stream][1] += file.tokens
         facts[stream] = {**facts.get(stream, {}), **file.extra}
-    return [
-        Cell(s, _text(facts[s], "source"), _text(facts[s], "topic"), int(facts[s].get("vigintile") or 0), n, tokens, _text(facts[s], "lang"))
-        for s, (n, tokens) in sorted(rows.items())
-    ]
-
-
-def _text(facts: dict[str, Any], name: str) -> str:
-    return str(facts.get(name) or "")
+    found = []
+    for stream, (sequences, tokens) in sorted(rows.items()):
+        source, topic, lang = (str(facts[stream].get(name) or "") for name in ("source", "topic", "lang"))
+        found.append(Cell(stream, source, topic, int(facts[stream].get("vigintile") or 0), sequences, tokens, lang))
+    return found
 
 
 def stage_rows(root: Path) -> Iterator[StageRow]:
