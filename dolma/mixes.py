@@ -270,5 +270,5 @@ def lines(table: pa.Table) -> tuple[list[str], list[list[object]]]:
         ratio = {"repeats": "tokens", "against_repeats": "against_tokens"}.get(name)
         repeats = sums[ratio] / sums["pool_tokens"] if ratio and sums["pool_tokens"] else None
         total.append(repeats if ratio else 0.0 if name == "change" else 100 * value if name.endswith("share") else value)
-    header: list[str] = [HEADERS.get(name, name) for name in table.column_names]
+    header = [str(HEADERS.get(name, name)) for name in table.column_names]
     return header, [*rows, total]
