@@ -42,8 +42,9 @@ class Mix:
 
     @property
     def short(self) -> str:
-        """Its name without the folder of all mixes."""
-        return self.name.removeprefix("mix/")
+        """Its name without the folder of all mixes, and without what was set."""
+        name, changed, _ = self.name.removeprefix("mix/").partition(" with ")
+        return f"{name}, changed" if changed else name
 
     @cached_property
     def tokens(self) -> int:

@@ -12,7 +12,7 @@ from dolma.report.blocks import card, colour, data_table, details, document, leg
 from dolma.report.charts import esc
 from dolma.report.style import CSS
 
-WIDTH, LEFT, GAP = 960, 120, 8  # of a picture in a file of its own, in pixels
+WIDTH, LEFT, GAP = 1000, 190, 8  # of a picture in a file of its own, in pixels
 HEAD, ROW = 34, 26
 
 
@@ -73,11 +73,15 @@ def _maps(mix: Mix) -> list[tuple[str, str, charts.Heat]]:
         topics, columns = sorted(size, key=lambda topic: (-size[topic], topic)), list(range(1, 21))
         amounts = [[inner.get((topic, v)) for v in columns] for topic in topics]
         values = [[None if one is None else one[1] / one[0] if one[0] else 0.0 for one in row] for row in amounts]
-        texts = [[f"{x:.1f}" if x else "" for x in row] for row in values]
+        texts = [[_copies(x) for x in row] for row in values]
         tips = [[_tip(topic, v, one) for v, one in zip(columns, row, strict=True)] for topic, row in zip(topics, amounts, strict=True)]
         note = f"up to {max(x or 0.0 for row in values for x in row):.2f}"
         found.append((source, note, charts.heat_parts(topics, [str(v) for v in columns], values, texts, tips, "h1")))
     return found
+
+
+def _copies(value: float | None) -> str:
+    return "" if not value else f"{value:.1f}" if value >= 0.095 else f"{value:.2f}".lstrip("0") if value >= 0.005 else "<.01"
 
 
 def _tip(topic: str, vigintile: int, one: tuple[int, int] | None) -> str:
