@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from dolma.core.errors import ConfigError, Errors
+from dolma.core.graph import stage_inputs
 from training.cli import main
 from training.config import read_stage
-from training.plan import name_of, needs, plan
+from training.plan import name_of, plan
 
 STAGES = sorted((Path(__file__).parents[2] / "pipelines" / "train").glob("*.yaml"))
 GOOD: dict[str, Any] = {
@@ -73,7 +74,7 @@ def test_a_plan_counts_updates_and_sees_what_it_needs(root: Path, tmp_path: Path
     made = plan(stage, value, root, "train/x")
     assert (made.sequences, made.epoch, made.updates, made.save_every) == (8, (90 + 125 + 20) // 8, 58, 2)
     assert not made.fresh() and not made.folder.exists()
-    assert needs({"data": {"manifest": "mix/pretrain", "tokenizer": "pool/tokenizer/tokenizer.json"}, "evaluate": [{"data": "shard/dpo"}]}, root) == [
+    assert stage_inputs({"data": {"manifest": "mix/pretrain", "tokenizer": "pool/tokenizer/tokenizer.json"}, "evaluate": [{"data": "shard/dpo"}]}, root) == [
         "mix/pretrain",
         "shard/dpo",
     ]
