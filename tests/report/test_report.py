@@ -44,8 +44,8 @@ def test_every_section_has_its_figures(page: Path) -> None:
     assert text.count('class="dumbbell"') == sum(len(rows) for rows in METRICS.values())
     assert text.count('class="lines"') == len(STAGES) + 1  # a loss each, and one reward
     assert text.count('class="histogram"') == len(SOURCES)
-    assert text.count('class="heat"') == 2
-    assert text.count('class="stack"') == 3
+    assert text.count('class="heat"') == 4  # the web's tokens, and its repeats in each of three mixes
+    assert text.count('class="stack"') == 4  # the pool, and three mixes
     assert text.count('<td class="m">pdf/made_') == QUARANTINED["pdf"]
     assert "minhash/datatrove" in text
 
@@ -72,7 +72,7 @@ def test_costs_stand_by_dataset_and_by_family(tmp_path: Path) -> None:
 
 def test_a_mix_shows_what_it_serves_of_what_there_is(root: Path) -> None:
     figures = collect(root)
-    mix = next(one for one in figures.mixes if one.name == "midtrain")
+    mix = next(one for one in figures.mixes if one.name == "mix/midtrain")
     for source, rate in {"web": 0.6, "pdf": 1.0, "code": 3, "math": 6, "wiki": 0.4}.items():
         cells = [cell for cell in figures.cells if cell.source == source]
         assert mix.available[source] == sum(cell.tokens for cell in cells)
