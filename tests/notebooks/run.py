@@ -70,7 +70,7 @@ def run(name: str, root: Path, folder: Path) -> Read:
     book.cells = [code(WATCH), *book.cells, code(TELL)]
     specs = KernelSpecManager(kernel_dirs=[str(folder / "kernels")], ensure_native_kernel=False)
     manager = AsyncKernelManager(kernel_name="here", kernel_spec_manager=specs, transport="ipc", connection_file=str(folder / f"{name}.json"))
-    client = NotebookClient(book, km=manager, timeout=120, resources={"metadata": {"path": str(NOTEBOOKS)}})
+    client = NotebookClient(book, km=manager, timeout=600, resources={"metadata": {"path": str(NOTEBOOKS)}})
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     client.execute(env={**os.environ, "DOLMA_ROOT": str(root), "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(folder / "ipython")})
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
