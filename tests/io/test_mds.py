@@ -116,6 +116,17 @@ def test_rows_of_a_stream_that_do_not_stand_together_are_refused(tmp_path: Path)
         write(tmp_path, rows("web/a/1", 2), rows("web/b/1", 2), rows("web/a/1", 2))
 
 
+@pytest.mark.parametrize(("name", "value"), [("lang", "de"), ("source", "pdf"), ("vigintile", 2)])
+def test_what_is_told_once_a_stream_is_the_same_in_all_its_rows(tmp_path: Path, name: str, value: object) -> None:
+    schema = SCHEMA.append(pa.field("lang", pa.string()))
+    stream = [{**row, "lang": "en"} for row in rows("web/a/1", 9)]
+    files = mds.write(pa.Table.from_pylist(stream, schema=schema).to_batches(max_chunksize=4), tmp_path / "one")
+    assert all(file.extra == {"source": "web", "topic": "a", "vigintile": 1, "lang": "en"} for file in files)
+    stream[7][name] = value
+    with pytest.raises(DataError, match=f"its rows differ in `{name}`"):
+        mds.write(pa.Table.from_pylist(stream, schema=schema).to_batches(max_chunksize=4), tmp_path / "two")
+
+
 def test_an_empty_list_is_refused_with_its_stream(tmp_path: Path) -> None:
     (row,) = rows("web/a/1", 1)
     with pytest.raises(DataError, match="stream web/a/1: a row cannot be written"):

@@ -28,3 +28,13 @@ def test_the_key_is_that_of_the_name_on_every_machine() -> None:
 
 def test_no_rows_give_no_rows() -> None:
     assert tagged() == []
+
+
+def test_cells_may_be_separated_by_language() -> None:
+    rows = [("web", "art", 7, "en"), ("web", "art", 7, "de"), ("code", None, 0, None), ("web", "", 20, "")]
+    schema = SCHEMA.append(pa.field("lang", pa.string()))
+    batch = pa.RecordBatch.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema=schema)
+    names = tag_cell(batch, by=("lang",)).column("cell").to_pylist()
+    assert names == ["web/en/art/07", "web/de/art/07", "code/und/all/00", "web/und/all/20"]
+    assert tag_cell.needs(tag_cell.params(by=["lang"])) == ("source", "topic", "vigintile", "lang")
+    assert tag_cell(batch).column("cell").to_pylist()[:2] == ["web/art/07"] * 2

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from dolma.core.errors import DataError
+from dolma.core.schema import append
 from dolma.shard.pack import pack
 from dolma.text import tokenizer as tokenizers
 
@@ -168,3 +170,14 @@ def test_cells_are_packed_apart(tokenizer: str, sizes: list[int], length: int, d
 
 def test_facts_say_the_length(tokenizer: str) -> None:
     assert pack.facts(length=64, tokenizer=tokenizer, method="chunk") == {"sequence_tokens": 64}
+
+
+def test_a_cell_of_one_language_carries_it_and_one_of_several_is_refused(tokenizer: str) -> None:
+    batch, starts = rows([30, 30, 30], [0, 0, 1])
+    tagged = append(batch, {"lang": pa.array(["en", "en", None], pa.string())})
+    options = {"length": 10, "tokenizer": tokenizer, "by": ("lang",)}
+    made, _ = pack(tagged, starts, cont=False, **options)
+    assert made.schema == pack.adds(pack.params(**options), pa.schema([]))
+    assert {(row["stream"], row["lang"]) for row in made.to_pylist()} == {("web/all/00", "en"), ("web/all/01", None)}
+    with pytest.raises(DataError, match=r"cell web/all/00: holds several values of `lang`\n  got de, en"):
+        pack(append(batch, {"lang": pa.array(["en", "de", None], pa.string())}), starts, cont=False, **options)
