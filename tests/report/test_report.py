@@ -79,6 +79,17 @@ def test_a_mix_shows_what_it_serves_of_what_there_is(root: Path) -> None:
         assert mix.served[source] == sum(int(cell.sequences * rate) * 256 for cell in cells)
 
 
+def test_mixes_over_the_same_shards_are_compared_with_the_first(root: Path, page: Path) -> None:
+    mixes = {one.short: one for one in collect(root).mixes}
+    assert list(mixes) == ["pretrain", "midtrain", "longctx"]
+    text = page.read_text()
+    for name in ("midtrain", "longctx"):
+        (table,) = re.findall(rf"<summary>{name} against pretrain \(before\)</summary>(.*?)</details>", text)
+        rows = {cells[0]: cells for row in re.findall("<tr>(.*?)</tr>", table) if (cells := re.findall("<td[^>]*>(.*?)</td>", row))}
+        share = mixes[name].served["web"] / mixes[name].tokens - mixes["pretrain"].served["web"] / mixes["pretrain"].tokens
+        assert float(rows["web"][6]) == pytest.approx(100 * share, abs=0.01) and set(rows) == {*SOURCES, "sum"}
+
+
 def test_the_page_refers_to_nothing_outside_itself(page: Path) -> None:
     text = page.read_text()
     assert "default-src &#x27;none&#x27;" in text or "default-src 'none'" in text
