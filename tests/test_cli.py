@@ -37,7 +37,8 @@ def test_verbs_are_those_of_the_house(capsys: pytest.CaptureFixture[str]) -> Non
         cli.main(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for verb in ("gather", "fetch", "plan", "run", "stats", "sql", "inspect", "compare", "near", "trace", "report", "publish", "verify", "steps", "doctor"):
+    verbs = "gather fetch plan run stats sql inspect compare near mix swarm trace report publish verify steps doctor"
+    for verb in verbs.split():
         assert f"\n    {verb} " in out
 
 
