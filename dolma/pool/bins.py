@@ -56,7 +56,7 @@ def topics(batch: pa.RecordBatch) -> tuple[list[tuple[str, str]], np.ndarray]:
     return pairs, places
 
 
-BINNED = 65_536  # 24 topics of these were 8e-5 of the mass off over 10M documents
+BINNED = 65_536  # 24 topics of these were at most 8.6e-4 of a topic's tokens off over 10M documents
 
 
 def _rows(batch: pa.RecordBatch, *, bins: int = BINNED, low: float = 0.0, high: float = 1.0, split: str | None = "train") -> pa.RecordBatch:
