@@ -157,6 +157,7 @@ class _Served:
         self.where = f"{run.dataset}/{ROWS}"
 
     def compare(self) -> tuple[list[Line], list[DataError]]:
+        """A line a stream, and what differs from the plan."""
         served, errors = np.zeros(len(self.streams), np.int64), list[DataError]()
         planned: np.ndarray | None = None
         if self.run.recipe["objective"]["kind"] == "rlvr":  # a round draws prompts itself, and drops groups that teach nothing

@@ -22,6 +22,15 @@ def kit() -> Path:
 
 
 @pytest.fixture(scope="session")
+def spec(kit: Path) -> Path:
+    """The published tables of the flow, beside the kit; a test that needs them is skipped where they are absent."""
+    folder = kit.parent / "spec" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no spec at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def spark():
     """A local Spark session; its JVM is gone when the tests are."""
     pytest.importorskip("pyspark")

@@ -226,7 +226,7 @@ class _Plan:
                 solved = curves.solve(sizes, target, cap=cap, fallback=terms.upsampling.fallback, **curve)
             except ConfigError:
                 solved = None
-            if solved is None or solved.cap > max(own, cap):
+            if solved is None or solved.cap > own:
                 self.errors.append(for_a_curve(short, sizes, cap, curve, "cap" if cap < own else "max_repeats"))
                 return
             if solved.note:

@@ -48,8 +48,8 @@ def test_envs_are_valid() -> None:
 
 def test_the_flow_is_told_one_line_a_recipe_in_its_order(graph: Graph) -> None:
     lines = re.findall(r"^- `([^`]+)`: \S", (PIPELINES / "README.md").read_text(), re.MULTILINE)
-    envs = [f"env/{path.stem}" for path in (PIPELINES / "env").glob("*.yaml")]
-    assert sorted(lines) == sorted([*graph.files, *envs])
+    others = [f"{path.parent.name}/{path.stem}" for folder in ("env", "swarm") for path in (PIPELINES / folder).glob("*.yaml")]
+    assert sorted(lines) == sorted([*graph.files, *others])
     assert not [(need, name) for name in graph.files for need in graph.needs(name) if lines.index(need) > lines.index(name)]
 
 

@@ -20,14 +20,6 @@ UNITS = {"M": 1e6, "B": 1e9}
 PHASES = "512x9.5+1024x35"  # of the 32B pretraining
 
 
-@pytest.fixture(scope="module")
-def spec(kit: Path) -> Path:
-    folder = kit.parent / "spec" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"no spec at {folder}")
-    return folder
-
-
 @pytest.mark.parametrize(("size", "active"), list(zip(SIZES[::2], SIZES[1::2], strict=True)))
 def test_sizes_are_the_published_ones(size: str, active: str) -> None:
     last = 0.1 if active.endswith("M") else 0.001

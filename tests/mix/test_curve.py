@@ -16,14 +16,6 @@ BOUND = {"science_math_and_technology": 2.894, "software_development": 1.309, "s
 
 
 @pytest.fixture(scope="module")
-def spec(kit: Path) -> Path:
-    folder = kit.parent / "spec" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"no spec at {folder}")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def pool(spec: Path) -> dict[str, dict[int, int]]:
     """Tokens by topic and vigintile, worst first: 387 cells."""
     cells: dict[str, dict[int, int]] = {}

@@ -247,12 +247,9 @@ def test_scores_out_of_range_are_in_the_first_and_the_last_bin() -> None:
         binned(scored((0.5, 1)), bins=0)
 
 
-def test_buckets_can_be_joined_as_in_the_published_pool(kit: Path) -> None:
-    published = kit.parent / "spec" / "data" / "pool_web_tokens.json"
-    if not published.is_file():
-        pytest.skip("no spec")
+def test_buckets_can_be_joined_as_in_the_published_pool(spec: Path) -> None:
     names_of: dict[str, list[int]] = {}
-    for row in json.loads(published.read_text()):
+    for row in json.loads((spec / "pool_web_tokens.json").read_text()):
         names_of.setdefault(row["topic"], []).append(row["vigintile"])
     rows = [{"topic": topic, **row} for topic in names_of for row in scored(*((k / 400, 10) for k in range(400)))]
     cuts = planned(rows, highest=19, lowest_of={topic: min(there) for topic, there in names_of.items()})
