@@ -187,7 +187,10 @@ def _value(text: str) -> Any:
     try:
         number = float(text.replace("_", ""))
     except ValueError:
-        return yaml.safe_load(text)
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set ...={text}", "not YAML", got=text, expected="such as {wiki: 0.01}", mend="close what is open") from error
     return int(number) if number.is_integer() else number
 
 
@@ -196,8 +199,14 @@ def _others(made: dict[str, Any], place: tuple[str, ...], keys: set[Any]) -> Non
     depths = {"shares": (1,), "topics": (1, 2), "languages": (1, 2), "buckets": (2,)}
     inner = made
     for part in place:
-        inner = inner[_key(inner, part)]
-    if not place or len(place) not in depths.get(place[0], ()) or not all(isinstance(value, int | float) for value in inner.values()):
+        inner = inner.get(_key(inner, part)) if isinstance(inner, dict) else None
+    if (
+        not place
+        or not isinstance(inner, dict)
+        or not keys <= set(inner)
+        or len(place) not in depths.get(place[0], ())
+        or not all(isinstance(value, int | float) for value in inner.values())
+    ):
         return
     left = 1 - sum(inner[key] for key in keys)
     rest = sum(value for key, value in inner.items() if key not in keys)

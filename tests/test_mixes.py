@@ -189,3 +189,11 @@ def test_a_thousand_streams_are_served_just_as_planned(tmp_path: Path) -> None:
     assert served == planned and len(rows) == source.rows == sum(planned.values()) == round(tokens / LENGTH)
     assert mix.num_rows == 1000 and manifests.load(root / "mix/x").bytes < 100_000
     data.forget(data.shared_memory(rows))
+
+
+def test_a_set_that_is_no_yaml_is_refused_and_a_share_may_go_again() -> None:
+    params = {"tokens": 100, "shares": {"web": 0.5, "code": 0.5}}
+    with pytest.raises(ConfigError, match="not YAML"):
+        mixes.change(params, ["floors={wiki: 0.01"])
+    assert mixes.change(params, ["shares.web=0.4", "shares=null"]) == {"tokens": 100}
+    assert mixes.change(params, ["shares.web=0.4", "shares.web=null"])["shares"] == {"code": 0.5}

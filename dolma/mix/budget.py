@@ -197,7 +197,7 @@ def cover(
 
 
 def read_csv(path: Path, column: str | None = None) -> tuple[dict[str, float], dict[str, float] | None]:
-    """(pool tokens by source, shares by source) of a CSV with the columns `source` and `pool_tokens`; a row TOTAL is left out.
+    """(pool tokens by source, shares by source) of a CSV with the columns `source` and `pool_tokens`; a row TOTAL is left out, rows of one source are added up.
 
     Args:
         column: what the shares are proportional to.
@@ -207,9 +207,9 @@ def read_csv(path: Path, column: str | None = None) -> tuple[dict[str, float], d
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["source"] != "TOTAL"]
-        pool = {row["source"]: float(row["pool_tokens"]) for row in rows}
-        weights = {row["source"]: float(row[column]) for row in rows} if column else None
-    except (OSError, KeyError, ValueError) as error:
+        pool = _sums(rows, "pool_tokens")
+        weights = _sums(rows, column) if column else None
+    except (OSError, KeyError, ValueError, TypeError) as error:
         expected = ", ".join(("source", "pool_tokens", *([column] if column else [])))
         raise ConfigError(str(path), "no table of a pool", got=f"{type(error).__name__}: {error}", expected=f"columns {expected}", mend="mend it") from error
     if weights is None:
@@ -218,6 +218,14 @@ def read_csv(path: Path, column: str | None = None) -> tuple[dict[str, float], d
     if not total > 0:
         raise ConfigError(str(path), f"`{column}` gives no shares", got=total, expected="a sum above 0", mend="name another column")
     return pool, {name: weight / total for name, weight in weights.items()}
+
+
+def _sums(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, float]:
+    """A column by source; a source may have several rows, of topics say."""
+    sums: dict[str, float] = {}
+    for row in rows:
+        sums[row["source"]] = sums.get(row["source"], 0.0) + float(row[column])
+    return sums
 
 
 def of_dataset(folder: Path) -> dict[str, float]:

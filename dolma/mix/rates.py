@@ -93,6 +93,8 @@ class _Plan:
         taken = {source: rows[self.streams.vigintile[rows] >= terms.best.get(source, 0)] for source, rows in self.sources.items()}
         for source, copies in terms.repeats.items():
             self._fixed(source, taken[source], copies)
+        if terms.upsampling is not None and not self.streams.vigintile.any():
+            log.warning("plan_mix: `upsampling` has no effect: no stream has a vigintile, so every token of a source is repeated alike")
         if terms.tokens is None:
             return
         fixed = float(self.rate @ tokens)

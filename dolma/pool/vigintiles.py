@@ -91,6 +91,8 @@ def plan_vigintiles(
                 columns[name].append(value)
     made = pa.table([pa.array(columns[name], kind) for name, kind in CUTS.items()], schema=pa.schema(list(CUTS.items())))
     alone = [f"{source}/{topic or 'all'}" for (source, topic), buckets in sorted(found.items()) if len(buckets) == 1 < num_buckets]
+    if not found:
+        log.warning("no document counts: each has no quality, no tokens, or another `split` than %s; all will have vigintile 0", split)
     if alone:
         log.warning("one bucket, 1 to 20, where one score has nearly all tokens: %s", ", ".join(alone))
     return made, {"one_bucket": len(alone)}

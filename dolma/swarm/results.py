@@ -15,6 +15,7 @@ from dolma.mix import regress
 from dolma.mix.conditional import Frozen, expand
 from dolma.mix.limits import limit
 from dolma.mix.propose import Proposal, optimise, simulate
+from dolma.mix.swarm import Design
 from dolma.swarm.config import Search
 from dolma.swarm.mixes import store
 
@@ -74,14 +75,15 @@ def foretold(fit: regress.Fit, weights: np.ndarray, values: np.ndarray) -> pa.Ta
     return pa.Table.from_pylist(rows, schema=pa.schema(list(regress.HELDOUT.items())))
 
 
-def propose(fit: regress.Fit, prior: np.ndarray, tokens: np.ndarray, search: Search, lowest: float) -> Proposal:
+def propose(fit: regress.Fit, prior: np.ndarray, tokens: np.ndarray, search: Search, design: Design) -> Proposal:
     """The mix that is best under the laws, within the caps of what there is.
 
     Args:
         prior, tokens: natural shares, and tokens of each domain, shape (domains,).
-        lowest: least weight of a domain.
+        design: of the runs: what it holds fixed stays so, since no run tells what another weight would do; and with `below: raise` its least weight.
     """
-    limits = limit(list(fit.domains), tokens, search.tokens, repeats=search.repeats, minimum=lowest, where="proposal")
+    lowest = design.minimum if design.below == "raise" else 0.0
+    limits = limit(list(fit.domains), tokens, search.tokens, repeats=search.repeats, minimum=lowest, held=design.held, where="proposal")
     how: dict[str, Any] = {"limits": limits, "importance": search.importance, "kl": search.kl}
     return optimise(fit, prior, **how) if search.method == "exact" else simulate(fit, prior, seed=search.seed, **how)
 

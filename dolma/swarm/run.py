@@ -65,8 +65,7 @@ class Swarming:
         for one in self.settings.rounds:
             ratios = one.ratios
             if one.swarm is not None:
-                rows = manifests.read(self.root / "swarm" / one.swarm / "shares").to_pylist()
-                ratios = {row["domain"]: row["share"] for row in rows}
+                ratios = {row["domain"]: row["share"] for row in _shares(self.root, one.swarm)}
             found.append(freeze(one.name, ratios or {}))
         check(found)
         return found
@@ -203,8 +202,7 @@ class Swarming:
         source: Manifest = table
         if settings.law in ("log_linear", "linear"):
             source = keep.write("fit", fit.as_table(), [table])
-        lowest = settings.design.minimum if settings.design.below == "raise" else 0.0
-        found = results.propose(fit, self.prior, self.available, settings.proposal, lowest)
+        found = results.propose(fit, self.prior, self.available, settings.proposal, settings.design)
         facts = {"mean": found.mean, "prior_mean": found.prior_mean, "kl": found.divergence, "gap": found.gap, "target": settings.proposal.tokens}
         keep.write("proposal", found.as_table(), [source], **facts)
         keep.write("tasks", found.tasks_table(), [source])
@@ -214,14 +212,20 @@ class Swarming:
         return found
 
 
+def _shares(root: Path, name: str) -> list[dict[str, Any]]:
+    name = name.removeprefix("swarm/")
+    if not manifests.exists(root / "swarm" / name / "shares"):
+        raise DataError(f"swarm/{name}", "this swarm is not finished", got="no shares", expected="a proposal", mend=f"`dolma swarm {name}` makes or resumes it")
+    return manifests.read(root / "swarm" / name / "shares").to_pylist()
+
+
 def proposed(root: Path, name: str) -> dict[str, float]:
     """The shares that a finished swarm proposes, by domain, rounded to four places, sum 1.
 
     Raises:
         DataError: it is not finished.
     """
-    rows = manifests.read(root / "swarm" / name.removeprefix("swarm/") / "shares").to_pylist()
-    return results.rounded({row["domain"]: row["share"] for row in rows})
+    return results.rounded({row["domain"]: row["share"] for row in _shares(root, name)})
 
 
 def block(shares: dict[str, float]) -> str:

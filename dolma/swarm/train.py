@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -116,7 +117,8 @@ class Trainer:
                 seconds = self._ask(process, process.stdin, process.stdout, job)
                 finished(job, seconds)
         finally:
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # of a process that died: it would hide what is raised, and look like a reader that has enough
+                process.stdin.close()
             process.wait()
             process.stdout.close()
 

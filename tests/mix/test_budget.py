@@ -220,3 +220,12 @@ def _verbs() -> list[str]:
     from dolma.cli import VERBS
 
     return list(VERBS)
+
+
+def test_a_pool_may_have_several_rows_of_a_source(tmp_path: Path) -> None:
+    table = tmp_path / "pool.csv"
+    table.write_text("source,topic,pool_tokens,mix\nweb,law,100,1\nweb,art,900,3\ncode,,50,4\n")
+    assert budget.read_csv(table, "mix") == ({"web": 1000.0, "code": 50.0}, {"web": 0.5, "code": 0.5})
+    table.write_text("source,pool_tokens\nweb\n")
+    with pytest.raises(ConfigError, match="no table of a pool"):
+        budget.read_csv(table, None)

@@ -374,3 +374,8 @@ def test_a_fallback_gives_way_and_says_so(caplog: pytest.LogCaptureFixture) -> N
         assert said in caplog.text
     with pytest.raises(DolmaError, match="web/art"):
         planned(POOL, WEB, {"web": 1.0}, topics={"art": 1.0}, upsampling=Upsampling(cap=4.0, fallback="cap"), max_repeats={"web/art": 5.0})
+
+
+def test_a_curve_over_streams_without_vigintiles_says_that_it_has_no_effect(caplog: pytest.LogCaptureFixture) -> None:
+    made = planned([stream("code", None, 0, 300)], 150 * LENGTH, {"code": 1.0}, upsampling=CURVE)
+    assert repeats(made, source="code") == pytest.approx([0.5]) and "`upsampling` has no effect" in caplog.text

@@ -297,3 +297,7 @@ def test_cuts_that_are_no_order_are_refused(tmp_path: Path, cuts: list[tuple]) -
 def test_a_number_of_buckets_that_does_not_divide_twenty_is_refused(n: int) -> None:
     with pytest.raises(ConfigError, match=f"divide the 20 vigintiles\n  got {n},"):
         planned(scored((0.5, 1)), num_buckets=n)
+
+
+def test_cuts_of_no_document_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    assert planned(scored((None, 5), (None, 3))) == [] and "no document counts" in caplog.text

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import pytest
 import yaml
 
 from dolma.core import manifest as manifests
-from dolma.core.errors import ConfigError, DataError, Errors
+from dolma.core.errors import ConfigError, DataError, Errors, Partial
 from dolma.core.manifest import File, Manifest
 from dolma.sql import query
 from dolma.swarm.mixes import Supply
 from dolma.swarm.run import Swarming, block, proposed
-from dolma.swarm.train import Job
+from dolma.swarm.train import Job, Trainer
 from dolma.verify import verify
 
 SIZES = {("code", "", 0): 400, ("math", "", 0): 60, ("web", "art", 10): 150, ("web", "art", 20): 50, ("web", "law", 20): 300}
@@ -192,3 +193,36 @@ def test_quality_is_chosen_within_a_domain(tmp_path: Path) -> None:
     supply = Supply(place(tmp_path) / "root", "shard/pool")
     rows = supply.plan(6_400, {"web/art": 0.5, "code": 0.5}, best={"web": 20}).to_pylist()
     assert {row["stream"]: row["tokens"] for row in rows} == {"web/art/20": 3_200, "code/all/00": 3_200}
+
+
+def test_what_a_design_holds_stays_in_the_proposal(tmp_path: Path) -> None:
+    made = swarm(place(tmp_path), design={"runs": 10, "strength": [1, 10], "held": {"web": 0.6}})
+    train(made)
+    assert {row["domain"]: row["weight"] for row in made.conclude().as_table().to_pylist()}["web"] == pytest.approx(0.6, abs=1e-9)
+
+
+def test_a_swarm_that_is_not_finished_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    made = swarm(place(tmp_path))
+    with pytest.raises(DataError, match=r"(?s)not finished.*`dolma swarm one`"):
+        proposed(made.root, "swarm/one")
+    with pytest.raises(DataError, match=r"(?s)not finished.*`dolma swarm one`"):
+        _ = swarm(tmp_path, "two", rounds=[{"name": "before", "swarm": "swarm/one"}], domains=["before", "math"]).rounds
+
+
+class Dead(Trainer):
+    """A trainer whose process is gone before it is asked for a run."""
+
+    def _start(self) -> subprocess.Popen[str]:
+        process = super()._start()
+        process.wait()
+        return process
+
+
+def test_a_trainer_that_dies_between_two_runs_is_named(tmp_path: Path) -> None:
+    made = swarm(place(tmp_path))
+    made.mixes()
+    python = tmp_path / "python"
+    python.write_text("#!/bin/bash\nexit 137\n")
+    python.chmod(0o755)
+    with pytest.raises(Partial, match=r"(?s)the run did not finish.*exit 137"):
+        Dead(made.root, tmp_path, python=str(python), workers=1).train("one", made.jobs(), lambda job, seconds: None)
