@@ -51,6 +51,7 @@ def _run(inputs: Path, root: Path, target: str) -> None:
 def ours(inputs: Path, out: Path) -> None:
     """`dolma run unique` over a finished dataset of texts: bands, edges, clusters, survivors; hashes and ledgers of a run included."""
     (out / "texts").symlink_to(inputs / "made" / "texts")
+    (out / ".raw.json").symlink_to(inputs / "made" / ".raw.json")  # the hashes of the files that the texts were made of: else they are read again
     _run(inputs, out, "unique")
 
 

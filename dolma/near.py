@@ -208,7 +208,7 @@ def _write(root: Path, found: Manifest, shingle: int, path: Path, state: str) ->
     places, hashes = [np.zeros(0, np.int64)], [np.zeros((0, COUNT), np.uint32)]
     for number, file in enumerate(found.files):
         start = 0
-        for batch in pq.ParquetFile(manifests.shard(root / found.dataset, file)).iter_batches(batch_size=4096, columns=["text"]):
+        for batch in pq.ParquetFile(manifests.shard(root / found.dataset, file), pre_buffer=False).iter_batches(4096, columns=["text"], use_threads=False):
             made, counts = signatures(batch.column(0), shingle=shingle, count=COUNT, seed=SEED)
             some = np.flatnonzero(counts)
             places.append((number << 32 | start) + some)

@@ -114,7 +114,7 @@ def shard(folder: Path, file: File) -> Path:
 def batches(folder: Path, columns: list[str] | None = None, size: int = 4096) -> Iterator[pa.RecordBatch]:
     """All rows of a Parquet dataset in file order, as the manifest lists them (never as the directory does)."""
     for file in load(folder).files:
-        yield from pq.ParquetFile(shard(folder, file)).iter_batches(batch_size=size, columns=columns)
+        yield from pq.ParquetFile(shard(folder, file), pre_buffer=False).iter_batches(batch_size=size, columns=columns, use_threads=False)
 
 
 def read(folder: Path | str, columns: list[str] | None = None) -> pa.Table:

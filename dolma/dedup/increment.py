@@ -60,7 +60,7 @@ def _sizes(params: Any, taken: Taken) -> Sizes:
 
 
 @group_step(
-    key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_entries, out=BANDS, splittable=True, version=2, facts=_signature, sizes=_sizes
+    key=("band_key",), order=("key", "origin"), needs=("key", "text"), rows=_entries, out=BANDS, splittable=True, version=3, facts=_signature, sizes=_sizes
 )
 def index_bands(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool, every: bool = False) -> pa.RecordBatch:
     """The index of a corpus: for each band, text and id the first document that has it, sorted by hash within a shard.

@@ -120,7 +120,7 @@ def _sizes(params: Any, taken: Taken) -> Sizes:
     return Sizes(taken.rows * count, 24, out=taken.rows * count)  # band key, key, origin
 
 
-@group_step(key=("band_key",), order=("key", "origin"), needs=_needs, rows=band_rows, out=TABLES["edge"], sizes=_sizes, splittable=True, version=3)
+@group_step(key=("band_key",), order=("key", "origin"), needs=_needs, rows=band_rows, out=TABLES["edge"], sizes=_sizes, splittable=True, version=4)
 def mark_minhash(batch: pa.RecordBatch, starts: np.ndarray, *, cont: bool) -> pa.RecordBatch:
     """An edge from each text of a band to the band's first, the one with the smallest key.
 

@@ -18,10 +18,10 @@ OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
 def save_edges(batches: Iterable[pa.RecordBatch], path: Path, name: str) -> File:
-    """Write edges as one Arrow file, batch by batch; those from a document to itself join nothing and are left out."""
-    from dolma.kernels.stars import proper
+    """Write edges as one Arrow file, as stars with the same components: many bands join the same two documents, and one edge says it."""
+    from dolma.kernels import stars
 
-    return save((proper(batch.select(EDGE.names)) for batch in batches), EDGE, path, name)
+    return save(stars.contracted(stars.pairs(batch.select(EDGE.names)) for batch in batches), stars.PAIR, path, name)
 
 
 def save(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path, name: str) -> File:
@@ -62,7 +62,8 @@ def edge_files(plan: Plan) -> list[File]:
 def edges(plan: Plan) -> Iterator[pa.RecordBatch]:
     """All edges, after the bytes of each file were checked."""
     for file in edge_files(plan):
-        yield from load(records.whole(Path(plan.folder), file, "edges"))
+        for batch in load(records.whole(Path(plan.folder), file, "edges")):
+            yield batch.rename_columns(["key_a", "origin_a", "key_b", "origin_b"])
 
 
 def write_shard(batches: Iterable[pa.RecordBatch], schema: pa.Schema, number: int, folder: Path, mark: str = "") -> File:

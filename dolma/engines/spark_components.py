@@ -131,8 +131,7 @@ def _reader(folder: str, files: list[tuple[str, str]], large: bool, few: int) ->
             for number in sorted(number for batch in batches for number in batch.column(0).to_pylist()):
                 name, digest = files[number]
                 path = records.whole(Path(folder), File(name=name, rows=0, bytes=0, sha256=digest), "edges")
-                for rows in components.load(path):
-                    yield rows if rows.schema.names == stars.PAIR.names else stars.pairs(rows)
+                yield from components.load(path)
 
         yield from map(stars.both_ways, stars.contracted(edges(), max(few, 1))) if large else map(stars.downwards, edges())
 

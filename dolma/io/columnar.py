@@ -57,13 +57,13 @@ def parquet(
     """
     place = ["the footer"]
     with damage(file, lambda: place[0], *UNREADABLE):
-        found = pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True)
+        found = pq.ParquetFile(path, buffer_size=1 << 20, page_checksum_verification=True, pre_buffer=False)
         sizes = [(group.total_byte_size, group.num_rows) for group in map(found.metadata.row_group, range(found.num_row_groups))]
         takers = _takers(found.schema_arrow, columns, file)
     start = 0
     for number, (size, rows) in enumerate(sizes):
         place[:] = [f"row group {number}, row {start}"]
-        for batch in _guarded(found.iter_batches(_most(batch_rows, size, rows), row_groups=[number], columns=list(columns)), file, place):
+        for batch in _guarded(found.iter_batches(_most(batch_rows, size, rows), row_groups=[number], columns=list(columns), use_threads=False), file, place):
             yield _typed(batch, takers, required, file, start)
             start += batch.num_rows
             place[:] = [f"row group {number}, row {start}"]

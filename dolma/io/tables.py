@@ -90,9 +90,9 @@ def read(path: Path, file: File, *, columns: list[str] | None = None, without: C
             mend="delete the dataset's manifest.json and run again: only the damaged shard is recomputed",
         )
     rows = 0
-    opened = pq.ParquetFile(path)
+    opened = pq.ParquetFile(path, pre_buffer=False)
     columns = [name for name in opened.schema_arrow.names if name not in without] if without else columns
-    for batch in opened.iter_batches(batch_size=size, columns=columns):
+    for batch in opened.iter_batches(batch_size=size, columns=columns, use_threads=False):  # with threads twice the CPU time, in freed and new pages
         rows += batch.num_rows
         yield batch
     if rows != file.rows:

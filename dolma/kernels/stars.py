@@ -18,13 +18,6 @@ BATCH = 1 << 16  # edges
 Ends = tuple[np.ndarray, np.ndarray]
 
 
-def proper(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Edges (origin_a, key_a, origin_b, key_b) without those from a document to itself."""
-    oa, ka, ob, kb = (column.to_numpy() for column in batch.columns)
-    other = (ka != kb) | (oa != ob)
-    return batch if other.all() else batch.filter(pa.array(other))
-
-
 def pairs(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Edges of a dataset as rows u, v."""
     oa, ka, ob, kb = batch.columns

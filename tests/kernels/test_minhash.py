@@ -52,9 +52,18 @@ def plain_shingles(text: str, size: int) -> list[int]:
 
 
 def plain_signature(shingles: list[int], count: int, seed: int) -> list[int]:
-    a, b = (values.tolist() for values in minhash.coefficients(count, seed))
-    uppers = [s >> 32 for s in shingles]
-    return [min(((x * s + y) & M32 for s in uppers), default=M32) for x, y in zip(a, b, strict=True)]
+    if not shingles:
+        return [M32] * count
+    rounds_a, rounds_b, a, b = (values.tolist() for values in minhash.permutations(count, seed))
+    slots: list[int | None] = [None] * count
+    for x, y in zip(rounds_a, rounds_b, strict=True):
+        fell: list[list[int]] = [[] for _ in slots]
+        for shingle in shingles:
+            thrown = (x * shingle + y) & M64
+            fell[(thrown >> 32) * count >> 32].append(thrown & M32)
+        slots = [min(values) if held is None and values else held for held, values in zip(slots, fell, strict=True)]
+    whole = [min((x * (s >> 32) + y) & M32 for s in shingles) for x, y in zip(a, b, strict=True)]
+    return [least if held is None else held for held, least in zip(slots, whole, strict=True)]
 
 
 @settings(max_examples=150, deadline=None)
@@ -64,6 +73,14 @@ def test_signatures_equal_plain_python_on_any_text(texts: list[str], shingle: in
     expected = [plain_shingles(text, shingle) for text in texts]
     assert counts.tolist() == [len(shingles) for shingles in expected]
     assert got.tolist() == [plain_signature(shingles, 7, seed) for shingles in expected]
+
+
+@pytest.mark.parametrize("count", [1, 5, 286, 600])
+@pytest.mark.parametrize("words", [1, 3, 40, 900])
+def test_signatures_equal_plain_python_where_rounds_leave_slots_empty_and_where_not(count: int, words: int) -> None:
+    text = " ".join(f"w{number}" for number in range(words))
+    got, _ = minhash.signatures(column([text]), shingle=1, count=count, seed=3)
+    assert got[0].tolist() == plain_signature(plain_shingles(text, 1), count, 3)
 
 
 @settings(max_examples=80, deadline=None)
@@ -123,14 +140,18 @@ def test_keys_are_the_same_in_every_run_and_never_negative() -> None:
     texts = ["the quick brown fox jumps over the lazy dog", "中文 and 😀", ""]
     keys, _ = minhash.band_keys(column(texts), shingle=3, bands=2, rows=3, seed=1)
     # datasets hold such keys: what changes them (numpy's generator too) is a new version of mark_minhash
-    assert keys[:, 1].tolist() == [5562262486689537766, 2985079519876704720, 165734124044529690]
+    assert keys[:, 1].tolist() == [2685177590812541807, 2985079519876704720, 165734124044529690]
     assert (keys >= 0).all()
 
 
 def test_factors_are_odd_so_that_every_hash_is_a_permutation() -> None:
-    a, b = minhash.coefficients(500, 3)
-    assert a.dtype == b.dtype == np.uint32 and (a & 1).all() and len(set(a.tolist())) == 500
-    assert (minhash.coefficients(500, 3)[0] == a).all() and (minhash.coefficients(500, 4)[0] != a).any()
+    for count, rounds in ((500, 1), (112, 1), (6200, 24)):
+        drawn = minhash.permutations(count, 3)
+        assert [values.dtype for values in drawn] == [np.uint64, np.uint64, np.uint32, np.uint32]
+        assert [len(values) for values in drawn] == [rounds, rounds, count, count]
+        assert all((a & 1).all() and len(set(a.tolist())) == len(a) for a in (drawn.round_a, drawn.slot_a))
+        assert all((one == other).all() for one, other in zip(drawn, minhash.permutations(count, 3), strict=True))
+        assert all((one != other).any() for one, other in zip(drawn, minhash.permutations(count, 4), strict=True))
 
 
 def test_bands_share_a_key_exactly_where_all_their_rows_agree() -> None:
@@ -153,8 +174,8 @@ def pairs(count: int, common: int, own: int, seed: int) -> list[str]:
     return out
 
 
-@pytest.mark.parametrize(("bands", "rows"), [(26, 11), (14, 8)])
-@pytest.mark.parametrize(("common", "own"), [(8, 1), (48, 16), (70, 15), (80, 10), (36, 2)])
+@pytest.mark.parametrize(("bands", "rows"), [(26, 11), (14, 8), (200, 31)])
+@pytest.mark.parametrize(("common", "own"), [(8, 1), (48, 16), (70, 15), (80, 10), (36, 2), (800, 100), (2400, 800)])
 def test_band_hits_follow_the_formula_within_a_binomial_band(bands: int, rows: int, common: int, own: int) -> None:
     count, jaccard = 600, common / (common + 2 * own)
     keys, _ = minhash.band_keys(column(pairs(count, common, own, seed=common)), shingle=1, bands=bands, rows=rows, seed=1)
@@ -163,13 +184,15 @@ def test_band_hits_follow_the_formula_within_a_binomial_band(bands: int, rows: i
     assert abs(hits - count * chance) <= 4 * np.sqrt(count * chance * (1 - chance)) + 1
 
 
-def test_estimates_are_unbiased_with_the_spread_of_a_binomial() -> None:
+@pytest.mark.parametrize("times", [1, 4, 20])
+def test_estimates_are_unbiased_with_no_more_than_the_spread_of_a_binomial(times: int) -> None:
     jaccard, count = 0.6, 256
-    found, _ = minhash.signatures(column(pairs(400, 60, 20, seed=9)), shingle=1, count=count, seed=5)
+    found, _ = minhash.signatures(column(pairs(400, 60 * times, 20 * times, seed=9)), shingle=1, count=count, seed=5)
     estimates = (found[::2] == found[1::2]).mean(1)
     spread = np.sqrt(jaccard * (1 - jaccard) / count)
     assert abs(estimates.mean() - jaccard) < 4 * spread / 20
-    assert 0.85 < estimates.std() / spread < 1.15  # worse permutations have a wider spread though their mean is right
+    # worse permutations have a wider spread though their mean is right; a round draws without replacement, which makes it narrower, .7 at the least
+    assert 0.6 < estimates.std() / spread < 1.15
 
 
 def test_estimates_agree_with_datasketch_and_rensa() -> None:
