@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.minhash_survivors import SHINGLE, agree, ours, prepare
+from benchmarks.minhash_survivors import SCHEME, SHINGLE, agree, ours, prepare
 from benchmarks.pair import Pair
 from benchmarks.peers import DATATROVE
 
@@ -34,10 +34,10 @@ PAIR = Pair(
     theirs=theirs,
     prepare=prepare(BANDS, ROWS, "id, text"),
     agree=agree,
-    size=60_000_000,
+    size=90_000_000,
     note=f"Texts to survivors, word {SHINGLE}-grams, {BANDS} bands x {ROWS} rows on both sides, one worker. Ours: mark_minhash, cluster_edges and keep "
     "as recipes on the embedded engine, Parquet to Parquet, with the hashes and ledgers of a run. Theirs: the four MinHash stages in one process "
     "without their executor, JSON lines to JSON lines, no compression, in an environment without torch; its words are spaCy's, in lower case, "
-    "without punctuation, numbers as 0. Ours has 32-bit hashes, theirs its default of 64 bits; a text under 5 words has no signature with theirs "
+    f"without punctuation, numbers as 0. {SCHEME} Ours has 32-bit hashes, theirs its default of 64 bits; a text under 5 words has no signature with theirs "
     "and one shingle with ours.",
 )

@@ -8,6 +8,10 @@ from pathlib import Path
 from benchmarks import corpus
 
 SHINGLE = 5
+SCHEME = (
+    "Ours throws each shingle into one slot of the signature and only slots left empty take the minimum over all shingles, where MinHash takes that for every "
+    "slot: the same chance to meet, by a test of the hits against the formula."
+)
 KEY = "(hash(id) >> 1)::BIGINT"
 Prepare = Callable[[Path, int], str]
 

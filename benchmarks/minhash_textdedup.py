@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from benchmarks.minhash_survivors import SHINGLE, agreement, ours, prepare
+from benchmarks.minhash_survivors import SCHEME, SHINGLE, agreement, ours, prepare
 from benchmarks.pair import Pair, Peer
 
 BANDS, ROWS = 26, 11
@@ -44,9 +44,10 @@ PAIR = Pair(
     theirs=theirs,
     prepare=prepare(BANDS, ROWS, "id, text"),
     agree=agree,
-    size=30_000_000,
+    size=120_000_000,
     note=f"Texts to survivors, word 5-grams, {BANDS} bands x {ROWS} rows on both sides, one worker. Ours: mark_minhash, cluster_edges and keep as recipes "
     "on the embedded engine, Parquet to Parquet, with the hashes and ledgers of a run. Theirs: `text_dedup.minhash` with its defaults (sha1, "
     "hash_bits 64 of which 32 are used) and one process, JSON lines to a dataset of `datasets`, whose caches it fills on the way, in an environment of "
-    "its own. It splits at every `\\W`, so punctuation makes empty words, and drops texts under 5 words; ours keeps them.",
+    "its own. It splits at every `\\W`, so punctuation makes empty words, and drops texts under 5 words; ours keeps them. "
+    f"{SCHEME}",
 )
