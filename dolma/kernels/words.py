@@ -60,10 +60,9 @@ def _classes() -> np.ndarray:
 def _lower(classes: np.ndarray) -> np.ndarray:
     """int32 lower-case code point of every code point that has a single one, else itself; no cased letter lies above U+1E943."""
     lower = np.arange(0x110000, dtype=np.int32)
-    for code in np.flatnonzero(classes[:0x1E944] == LETTER).tolist():
-        small = chr(code).lower()
-        if len(small) == 1:
-            lower[code] = ord(small)
+    codes = np.flatnonzero(classes[:0x1E944] == LETTER)
+    codes = codes[codes != 0x130].astype("<u4")  # I with a dot: the only letter whose lower case is two code points
+    lower[codes] = np.frombuffer(codes.tobytes().decode("utf-32-le").lower().encode("utf-32-le"), "<u4")  # all at once: one by one takes .03 s at every start
     return lower
 
 
