@@ -19,8 +19,8 @@ from dolma.core.graph import Graph, Stage, stage_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.core.manifest import File, Input, Manifest
 from dolma.core.recipe import Compiled
-from dolma.engines import cost, fit, records, sizes, trial, worker
-from dolma.engines.plan import Plan, Record, load_steps
+from dolma.engines import cost, fit, records, sizes, stations, trial, worker
+from dolma.engines.plan import Plan, Record
 from dolma.engines.units import build
 from dolma.io.raw import is_url
 
@@ -44,7 +44,7 @@ class Run:
     """A graph, an env, and the engine that the env names."""
 
     def __init__(self, env_file: Path, pipelines: Path) -> None:
-        load_steps()
+        stations.declare()
         self.env = read_yaml(env_file, Env)
         self.base = pipelines.resolve().parent
         self.root = self._place(self.env.root)

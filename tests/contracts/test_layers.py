@@ -83,7 +83,7 @@ def test_doors_open_lazily(path: Path) -> None:
         "import dolma.core.recipe, dolma.core.graph",
         "import dolma.cli; dolma.arguments.parser(dolma.cli.VERBS)",
         "import training.cli, training.plan",
-        "import dolma.runner; dolma.runner.load_steps()",
+        "import dolma.runner; dolma.engines.plan.load_steps()",
     ],
 )
 def test_a_command_starts_without_what_only_some_of_it_needs(program: str) -> None:
