@@ -92,6 +92,12 @@ def test_a_command_starts_without_what_only_some_of_it_needs(program: str) -> No
     assert done.stdout.strip() == "[]"
 
 
+def test_help_starts_without_what_reads_and_checks_files() -> None:
+    script = "import sys; from dolma import arguments, cli; arguments.parser(cli.VERBS).format_help(); print(*{'pydantic', 'yaml', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_and_functions_fit(path: Path) -> None:
     text = path.read_text()
