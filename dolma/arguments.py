@@ -3,6 +3,10 @@
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dolma.core.config import Env
 
 Verb = Callable[..., argparse.ArgumentParser]
 STATS_EXAMPLES = """examples:
@@ -47,6 +51,13 @@ Caps hold for the mean repeats of a source: a quality curve that throws data awa
 def joined(argv: list[str]) -> list[str]:
     """The words of a command line, `plan budget` as one."""
     return ["plan budget", *argv[2:]] if argv[:2] == ["plan", "budget"] else argv
+
+
+def env(file: Path) -> "Env":
+    """The env that a command line names."""
+    from dolma.core.config import Env, read_yaml
+
+    return read_yaml(file, Env)
 
 
 def parser(verbs: Mapping[str, Callable[[argparse.Namespace], None]]) -> argparse.ArgumentParser:

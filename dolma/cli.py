@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 
 from dolma import arguments
-from dolma.core.config import Env, read_yaml
 from dolma.core.errors import ConfigError, DataError, DolmaError, EnvironmentFault, Errors
-from dolma.core.files import require_utf8
 from dolma.core.log import logger, setup
 
 log = logger("dolma.cli")
@@ -22,6 +20,8 @@ FIRST, WIDTH = 5, 600  # rows that `inspect` prints, and characters of a value
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; the exit code."""
     args = arguments.parser(VERBS).parse_args(arguments.joined(sys.argv[1:] if argv is None else argv))
+    from dolma.core.files import require_utf8  # its pydantic takes longer than all of `--help`
+
     setup(args.log)
     try:
         require_utf8()
@@ -49,14 +49,14 @@ def _place(args: argparse.Namespace, text: str) -> Path:
 
 
 def _root(args: argparse.Namespace) -> Path:
-    return _place(args, read_yaml(_env_file(args), Env).root)
+    return _place(args, arguments.env(_env_file(args)).root)
 
 
 def _raw(args: argparse.Namespace, mend: str) -> Path:
     """The env's raw folder, to write into."""
     from dolma.io.raw import is_url, redacted
 
-    env = read_yaml(_env_file(args), Env)
+    env = arguments.env(_env_file(args))
     if env.raw.startswith("$") or is_url(env.raw):
         raise ConfigError(str(_env_file(args)), "its raw folder is given from outside", got=redacted(env.raw), expected="a folder", mend=mend)
     return _place(args, env.raw)
@@ -357,7 +357,7 @@ def _doctor(args: argparse.Namespace) -> None:
     from dolma.console import table
     from dolma.doctor import findings
 
-    env = read_yaml(_env_file(args), Env)
+    env = arguments.env(_env_file(args))
     kit = os.environ.get("DOLMA_DATA")
     found = findings(env.engine, _place(args, env.root), Path(kit) if kit else None)
     state = {f.what: "ok" if f.ok else "missing" if f.required else "optional" for f in found}

@@ -1,5 +1,6 @@
 """Walks the graph: for each stale dataset, passes of units through an engine, then the manifest; for each stale stage, a subprocess."""
 
+import gc
 import json
 import os
 import shutil
@@ -19,11 +20,12 @@ from dolma.core.graph import Graph, Stage, stage_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.core.manifest import File, Input, Manifest
 from dolma.core.recipe import Compiled
-from dolma.engines import cost, fit, records, sizes, trial, worker
-from dolma.engines.plan import Plan, Record, load_steps
+from dolma.engines import cost, fit, records, sizes, stations, trial, worker
+from dolma.engines.plan import Plan, Record
 from dolma.engines.units import build
 from dolma.io.raw import is_url
 
+gc.freeze()  # what is imported stays: the search for cycles, one in the shortest run, passes over it (.02 CPU s)
 log = logger(__name__)
 State = Literal["fresh", "stale", "missing", "blocked"]
 
@@ -44,7 +46,7 @@ class Run:
     """A graph, an env, and the engine that the env names."""
 
     def __init__(self, env_file: Path, pipelines: Path) -> None:
-        load_steps()
+        stations.declare()
         self.env = read_yaml(env_file, Env)
         self.base = pipelines.resolve().parent
         self.root = self._place(self.env.root)

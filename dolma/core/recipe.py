@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from dolma.core.config import Strict, check
 from dolma.core.errors import ConfigError, DolmaError, Errors
 from dolma.core.schema import ERROR, TABLES
-from dolma.core.step import REGISTRY, Step
+from dolma.core.step import Step, every, find
 
 # One row a stream: how a dataset of MosaicML shards reads as the input of a recipe.
 STREAMS = pa.schema(
@@ -216,7 +216,7 @@ class _Compiler:
         return made, (files,) if isinstance(files, str) else tuple(files)
 
     def _groups(self) -> bool:
-        last = REGISTRY.get(next(iter(self.recipe.steps[-1]), "")) if self.recipe.steps else None
+        last = find(next(iter(self.recipe.steps[-1]), "")) if self.recipe.steps else None
         return last is not None and last.kind == "group"
 
     def _source(self, reader: Bound | None) -> pa.Schema:
@@ -267,9 +267,9 @@ class _Compiler:
             return "", None
         name, params = next(iter(item.items()))
         label = f"{self.where}: {'read' if reader else f'step {index}'} {name}"
-        found = REGISTRY.get(name)
+        found = find(name)
         if found is None or (found.kind == "reader") != reader:
-            known = [key for key, step in REGISTRY.items() if (step.kind == "reader") == reader]
+            known = [key for key, step in every().items() if (step.kind == "reader") == reader]
             what = "reader" if reader else "step"
             expected = f"one of {len(known)} {what}s"
             self.errors.append(
@@ -342,7 +342,7 @@ def _near(name: str, known: Any) -> str:
 
 def _maker(column: str, named: set[str]) -> str:
     """Which steps make a column, as the mend of a missing one: those of the recipe itself before all others."""
-    makers = [name for name, step in sorted(REGISTRY.items()) if step.kind == "map" and _makes(step, column)]
+    makers = [name for name, step in sorted(every().items()) if step.kind == "map" and _makes(step, column)]
     makers = [name for name in makers if name in named] or makers
     if makers:
         return f"put {' or '.join(f'`{name}`' for name in makers[:3])} before this step: it makes `{column}`"

@@ -5,6 +5,7 @@ in one unit; `reader` turns files into batches. The keyword-only parameters of t
 model, and `needs`/`adds` let a recipe be checked column by column before anything runs.
 """
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -82,6 +83,32 @@ class Step:
 
 
 REGISTRY: dict[str, Step] = {}
+PLACES: dict[str, str] = {}  # modules of steps that are imported when they are asked for
+
+
+def declare(places: Mapping[str, str]) -> None:
+    """Say in which module each of these steps is, for `find` and `every`.
+
+    Raises:
+        AssertionError: a module has registered another step of that name.
+    """
+    PLACES.update(places)
+    for made in [REGISTRY[name] for name in places if name in REGISTRY]:
+        _add(made)
+
+
+def find(name: str) -> Step | None:
+    """The step called `name`, its module imported where it was not; None when nobody has declared or registered one."""
+    if name not in REGISTRY and name in PLACES:
+        importlib.import_module(PLACES[name])
+    return REGISTRY.get(name)
+
+
+def every() -> dict[str, Step]:
+    """All steps by name: the registered ones, and the declared ones, all of whose modules are imported."""
+    for module in dict.fromkeys(PLACES.values()):
+        importlib.import_module(module)
+    return REGISTRY
 
 
 def step(
@@ -229,7 +256,7 @@ def reader(
 
 
 def _add(made: Step) -> Step:
-    if made.name in REGISTRY and REGISTRY[made.name].fn.__module__ != made.fn.__module__:
+    if made.fn.__module__ != (PLACES.get(made.name) or REGISTRY.get(made.name, made).fn.__module__):
         raise AssertionError(f"two steps are called {made.name}")
     REGISTRY[made.name] = made
     return made

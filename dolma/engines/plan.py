@@ -1,9 +1,7 @@
 """A plan: one JSON file that says all a worker must know. Engines get its path and unit numbers, never the units themselves."""
 
 import base64
-import importlib
 import json
-import pkgutil
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import sha256
@@ -17,9 +15,8 @@ from dolma.core.errors import ConfigError
 from dolma.core.files import version
 from dolma.core.manifest import File, canonical
 from dolma.core.recipe import Compiled, Recipe, compile
-from dolma.core.step import REGISTRY
-
-STATIONS = ("extract", "filter", "dedup", "decon", "tag", "pool", "mix", "synth", "shard", "io")
+from dolma.core.step import Step, every
+from dolma.engines import stations
 
 
 class Shard(Strict):
@@ -93,14 +90,10 @@ class Record(Strict):
     facts: dict[str, Any] = {}
 
 
-@lru_cache(1)
-def load_steps() -> None:
-    """Import every station, so that all steps are registered."""
-    importlib.import_module("dolma.table")
-    for station in STATIONS:
-        package = importlib.import_module(f"dolma.{station}")
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"dolma.{station}.{module.name}")
+def load_steps() -> dict[str, Step]:
+    """All steps by name, the modules of all stations imported: to list them. A run imports those that it needs."""
+    stations.declare()
+    return every()
 
 
 def load(path: str) -> tuple[Plan, Compiled]:
@@ -110,7 +103,7 @@ def load(path: str) -> tuple[Plan, Compiled]:
 
 @lru_cache(2)
 def _load(path: str, written: tuple[int, ...]) -> tuple[Plan, Compiled]:
-    load_steps()
+    stations.declare()
     plan = Plan.model_validate(json.loads(Path(path).read_bytes()))
     schemas = {name: unpack(text) for name, text in plan.schemas.items()}
     return plan, compile(plan.dataset, Recipe.model_validate(plan.recipe), plan.dataset, schemas.__getitem__)
@@ -132,15 +125,15 @@ def described(name: str | None) -> tuple[list[str], list[str], list[list[Any]]]:
     Raises:
         ConfigError: there is no such step.
     """
-    load_steps()
+    known = load_steps()
     if name is None:
-        found = sorted(REGISTRY.values(), key=lambda one: (one.kind, one.name))
+        found = sorted(known.values(), key=lambda one: (one.kind, one.name))
         return [], ["step", "kind", "version", "what it gives"], [[one.name, one.kind, one.version, one.doc.partition("\n")[0]] for one in found]
-    if name not in REGISTRY:
-        near = get_close_matches(name, REGISTRY, n=1)
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
         mend = f"did you mean `{near[0]}`?" if near else "`dolma steps` lists them"
-        raise ConfigError("steps", f"unknown step `{name}`", got=name, expected=f"one of {len(REGISTRY)}", mend=mend)
-    one = REGISTRY[name]
+        raise ConfigError("steps", f"unknown step `{name}`", got=name, expected=f"one of {len(known)}", mend=mend)
+    one = known[name]
     fields = one.params.model_fields.items()
     rows = [[field, getattr(f.annotation, "__name__", str(f.annotation)), "required" if f.is_required() else repr(f.default)] for field, f in fields]
     return [f"{one.name}  ({one.kind}, version {one.version})", one.doc], ["parameter", "type", "default"], rows

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Any
 
@@ -34,11 +35,6 @@ _LAST = (
     # text of a wrong charset, `a@example.orgâ`; IANA's longest of a dense script has 6 letters
     rf"{_NO_DOMAIN}(?:(?-i:[A-Z]?[a-z]{{1,23}}(?<=[A-Za-z]{{2}})(?![a-z0-9_-]|[{_LATIN}]+[a-z])|[A-Z]{{2,24}}(?![A-Za-z0-9_-]))"
     rf"|(?=[a-z]*(?![{_DENSE}])[^\W\x00-\x7f])(?:(?![0-9_]){_SPACED}]){{2,24}}|[{_DENSE}]{{2,6}})"
-)
-_MAIL = re.compile(
-    # scripts mix before a dense letter or after one; else `邮箱` is not of `邮箱abc@example.com`, nor `으로` of `abc@example.com으로`
-    rf"(?:{_MIXED}|{_LOCAL})(?:(?:{_LABEL}\.)+{_LAST}|(?:(?!_)[\w{_MARK}-]{{1,63}}\.)+{_LAST})",
-    re.IGNORECASE,
 )
 _CONTEXT = 48  # characters before four numbers in which a word tells what they are
 _LINK = re.compile(r"(?<!mailto)://[^\s?#@]*$")  # `https://name:word@host`, `https://lists.example.org/message-id@host`
@@ -140,8 +136,18 @@ def find(texts: pa.Array) -> Iterator[list[Span]]:
     return map(_disjoint, rows)
 
 
+@cache
+def _mail() -> re.Pattern[str]:
+    """An address. Compiled when it is first looked for: .1 CPU s, for the letters of all scripts in both cases."""
+    return re.compile(
+        # scripts mix before a dense letter or after one; else `邮箱` is not of `邮箱abc@example.com`, nor `으로` of `abc@example.com으로`
+        rf"(?:{_MIXED}|{_LOCAL})(?:(?:{_LABEL}\.)+{_LAST}|(?:(?!_)[\w{_MARK}-]{{1,63}}\.)+{_LAST})",
+        re.IGNORECASE,
+    )
+
+
 def _mails(text: str, start: int) -> Iterator[Span]:
-    found = _MAIL.search(text, start)
+    found = _mail().search(text, start)
     if found and not _LINK.search(text[: found.start()]) and not found.group().startswith("git@"):
         yield "email", *found.span()
 

@@ -20,6 +20,20 @@ def test_kernels_run_without_scipy_and_cffi() -> None:
     assert said(program) == "['A', 'b'] []"
 
 
+def test_a_kept_kernel_is_loaded_without_what_compiles() -> None:
+    said("from dolma.kernels.words import words; words('A b')")
+    kernel = "import sys; from dolma.kernels.words import words; print(words('A b'), 'numba.np.arraymath' in sys.modules)"
+    compiled = "import numba, numpy as np; print(numba.njit(lambda a: np.sort(a).cumsum()[-1] + a.max())(np.arange(3)), 'numba.np.arraymath' in sys.modules)"
+    assert said(f"{kernel}; {compiled}").splitlines() == ["['A', 'b'] False", "5 True"]
+
+
+def test_a_kernel_of_others_is_loaded_as_numba_does_it(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text("import numba\n\n\n@numba.njit(cache=True)\ndef twice(a):\n    return 2 * a\n")
+    program = "import sys; sys.path.insert(0, {!r}); import dolma.kernels, theirs; print(theirs.twice(4), *theirs.twice.stats.cache_hits.values())"
+    program = f"{program.format(str(tmp_path))}; print('numba.np.arraymath' in sys.modules)"
+    assert [said(program), said(program)] == ["8\nTrue", "8 1\nTrue"]
+
+
 def test_scipy_can_be_imported_afterwards() -> None:
     pytest.importorskip("scipy")
     assert said("import dolma.kernels.words; import scipy.linalg; print(scipy.linalg.norm([3, 4]))") == "5.0"
