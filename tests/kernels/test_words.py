@@ -110,6 +110,12 @@ def test_hash_is_the_published_function_of_lower_case_code_points() -> None:
         assert kernel.hash_word(word) == plain_hash(word)
 
 
+def test_every_letter_is_lowered_as_it_is_alone() -> None:
+    lowered = kernel._lower(kernel._classes())
+    letters = np.flatnonzero(kernel._classes()[:0x1E944] == kernel.LETTER).tolist()
+    assert [int(lowered[code]) for code in letters] == [ord(small) if len(small := chr(code).lower()) == 1 else code for code in letters]
+
+
 def test_hash_word_refuses_what_is_not_one_word() -> None:
     for text in ("two words", "", "x.", "-"):
         with pytest.raises(AssertionError):
