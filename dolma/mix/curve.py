@@ -20,6 +20,8 @@ import numpy as np
 from dolma.core.errors import ConfigError, DolmaError, Errors
 
 STEEPEST = 500.0  # largest lambda: e^500 is well inside a double
+SHARPEST = 16.0  # largest p: the least part of a topic that can be kept, 5e-17, to the power of p + 2 is well inside a double
+TINY = np.finfo(float).tiny  # least share: of a bucket whose own is none in a double
 NARROW = 1e-3  # of its upper end: below this width a mean is taken by Gauss-Legendre, as the difference of two integrals would lose its digits
 SLACK = 1e-12  # relative, on the cap: rounding
 ROWS = 1024  # topics solved at once
@@ -33,7 +35,7 @@ class Params:
     """Where a solution is searched: the grid of p, the largest lambda, and the share of the last bucket (from its top) whose mean may not pass the cap.
 
     Raises:
-        ConfigError: no p, a negative p (the curve would fall), lambda outside [0, 500], `upper` outside (0, 1].
+        ConfigError: no p, p outside [0, 16] (below, the curve would fall), lambda outside [0, 500], `upper` outside (0, 1].
     """
 
     p: tuple[float, ...]
@@ -41,8 +43,8 @@ class Params:
     upper: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.p and all(0 <= p < np.inf for p in self.p) and 0 <= self.lambda_max <= STEEPEST and 0 < self.upper <= 1):
-            expected = f"p >= 0, lambda in [0, {STEEPEST:g}], upper in (0, 1]"
+        if not (self.p and all(0 <= p <= SHARPEST for p in self.p) and 0 <= self.lambda_max <= STEEPEST and 0 < self.upper <= 1):
+            expected = f"p in [0, {SHARPEST:g}], lambda in [0, {STEEPEST:g}], upper in (0, 1]"
             raise ConfigError("curve: params", "no ranges of a rising curve", got=self, expected=expected, mend="mend the ranges")
 
 
@@ -94,7 +96,7 @@ def integral(x: np.ndarray, p: np.ndarray | float, growth: np.ndarray | float, c
 
 def mean(low: np.ndarray, width: np.ndarray, p: np.ndarray, growth: np.ndarray, part: np.ndarray) -> np.ndarray:
     """The mean of t^p e^(growth t) over [low, low + width], whose integral is `part` but for rounding; low, width, growth (n,), p and part (n,) or (m, n)."""
-    narrow = width < NARROW * (low + width)
+    narrow = width <= NARROW * (low + width)
     made = part / np.where(narrow, 1.0, width)
     if narrow.any():
         t = low[narrow, None] + width[narrow, None] * (NODES + 1) / 2
@@ -180,7 +182,8 @@ class _Topics:
         self.bounds /= self.total[:, None]
         self.shares = self.sizes / self.total[:, None]
         self.copies = targets / self.total
-        self.top = self.shares[self.rows, -1 - (self.sizes[:, ::-1] > 0).argmax(1)] * params.upper  # what the cap is held over
+        last = self.shares[self.rows, -1 - (self.sizes[:, ::-1] > 0).argmax(1)]
+        self.top = np.maximum(last * params.upper, TINY)  # what the cap is held over
         self.kept = self.shares[:, ::-1].cumsum(1)[:, ::-1]  # what a cut before each bucket keeps
         self.cut = np.minimum(np.add.reduce(self.bounds[:, 1:] <= throwaway[:, None], 1), self.buckets[-1])
         whole = self.kept[self.rows, self.cut]
@@ -190,7 +193,7 @@ class _Topics:
         """Let the throwaway or the cap give way where it must; a refusal for each topic that cannot be solved."""
         over = self.peaks[:, -1] > self.cap * (1 + SLACK)
         fits = (self.targets >= 0) & (self.throwaway >= 0) & (self.throwaway < 1) & (self.cap > 0) & np.logical_and.reduce(self.sizes >= 0, 1)
-        fits &= (np.isfinite(self.copies) | (self.total == 0)) & np.isfinite(self.total + self.targets + self.cap)
+        fits &= (np.isfinite(self.peaks[:, -1]) | (self.total == 0)) & np.isfinite(self.total + self.targets + self.cap)
         self.solved = fits & (self.targets > 0)
         failed: dict[int, DolmaError | None] = {row: self._no_amount(row, names[row]) for row in np.flatnonzero(~fits).tolist()}
         for row in np.flatnonzero(self.solved & (self.total == 0)).tolist():
@@ -240,16 +243,17 @@ class _Topics:
 
     def curves(self) -> list[Curve]:
         """The solutions, after `relax` found each feasible."""
-        p, growth, scale, cut = (np.full(len(self.rows), value) for value in (self.grid[0], 0.0, 0.0, 1.0))
+        p, growth, full, cut = (np.full(len(self.rows), value) for value in (self.grid[0], 0.0, 1.0, 1.0))
         rows = self.solved.nonzero()[0]
         p[rows], growth[rows] = self._steepest(rows)
         cut[rows] = self.bounds[rows, self.cut[rows]]
         there = self.solved[:, None] & (self.sizes > 0) & (self.buckets >= self.cut[:, None])
         topic, bucket = there.nonzero()
-        scale[rows], means = self._means(rows, topic, bucket, p[topic], growth[topic])
+        full[rows], means = self._means(rows, topic, bucket, p[topic], growth[topic])
         rates = np.zeros_like(self.sizes)
-        rates[topic, bucket] = scale[topic] * means
+        rates[topic, bucket] = self.copies[topic] * (means / full[topic])
         rates = np.where(there, np.maximum.accumulate(rates, 1), 0.0)  # means that are equal differ by rounding
+        scale = np.where(self.solved, self.copies / full, 0.0)
         columns = [column.tolist() for column in (p, growth, scale, cut, self.cap, self.throwaway)]
         return [Curve(row[:count].copy(), *made) for row, count, *made in zip(rates, self.counts, *columns, self.notes, strict=True)]
 
@@ -264,7 +268,7 @@ class _Topics:
         return p, _growth(cap / self.copies[rows], spare, whole, np.minimum(self.top[rows], whole), p, self.params.lambda_max)
 
     def _means(self, rows: np.ndarray, topic: np.ndarray, bucket: np.ndarray, p: np.ndarray, growth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The scale of each topic of `rows`, and the mean of t^p e^(growth t) over each bucket that is kept."""
+        """Of t^p e^(growth t): the integral over what is kept of each topic of `rows`, and the mean over each bucket of it."""
         width = self.shares[topic, bucket]
         low = np.zeros_like(self.shares)
         low[topic, bucket] = width
@@ -273,7 +277,7 @@ class _Topics:
         follows = topic[1:] == topic[:-1]  # a bucket begins where the one before it in its topic ends
         low, part = np.zeros_like(high), ends.copy()
         low[1:], part[1:] = np.where(follows, high[:-1], 0.0), ends[1:] - np.where(follows, ends[:-1], 0.0)
-        return self.copies[rows] / ends[topic.searchsorted(rows, "right") - 1], mean(low, width, p, growth, part)
+        return ends[topic.searchsorted(rows, "right") - 1], mean(low, width, p, growth, part)
 
 
 def _spike(p: np.ndarray | float, whole: np.ndarray, top: np.ndarray) -> np.ndarray:
@@ -297,7 +301,7 @@ def _growth(cap: np.ndarray, spare: np.ndarray, whole: np.ndarray, top: np.ndarr
         high = mean(ends[0], width, both, at, full - begin)
         left = np.log(full[0] * cap[over] / high[0])
         slope = high[1] / high[0] - full[1] / full[0]  # the mean of x over the top, less that over the whole
-        growth[over] = np.clip(at + left / np.maximum(slope, 1e-300), 0, most)
+        growth[over] = np.minimum(np.maximum(at + left / np.maximum(slope, TINY), 0), most)
         over = over[np.abs(left) > 1e-8]  # Newton squares it
     return growth
 
