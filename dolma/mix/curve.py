@@ -96,7 +96,7 @@ def integral(x: np.ndarray, p: np.ndarray | float, growth: np.ndarray | float, c
 
 def mean(low: np.ndarray, width: np.ndarray, p: np.ndarray, growth: np.ndarray, part: np.ndarray) -> np.ndarray:
     """The mean of t^p e^(growth t) over [low, low + width], whose integral is `part` but for rounding; low, width, growth (n,), p and part (n,) or (m, n)."""
-    narrow = width <= NARROW * (low + width)
+    narrow = width < NARROW * (low + width)
     made = part / np.where(narrow, 1.0, width)
     if narrow.any():
         t = low[narrow, None] + width[narrow, None] * (NODES + 1) / 2
@@ -195,11 +195,11 @@ class _Topics:
         fits = (self.targets >= 0) & (self.throwaway >= 0) & (self.throwaway < 1) & (self.cap > 0) & np.logical_and.reduce(self.sizes >= 0, 1)
         fits &= (np.isfinite(self.peaks[:, -1]) | (self.total == 0)) & np.isfinite(self.total + self.targets + self.cap)
         self.solved = fits & (self.targets > 0)
-        failed: dict[int, DolmaError | None] = {row: self._no_amount(row, names[row]) for row in np.flatnonzero(~fits).tolist()}
-        for row in np.flatnonzero(self.solved & (self.total == 0)).tolist():
+        failed: dict[int, DolmaError | None] = {row: self._no_amount(row, names[row]) for row in map(int, np.flatnonzero(~fits))}
+        for row in map(int, np.flatnonzero(self.solved & (self.total == 0))):
             wanted = _amount(float(self.targets[row]))
             failed[row] = ConfigError(names[row], "there are no tokens to repeat", got="0 tokens", expected=wanted, mend="lower its share or add data")
-        for row in np.flatnonzero(self.solved & over).tolist():
+        for row in map(int, np.flatnonzero(self.solved & over)):
             failed[row] = self._relax(row, fallback, names[row])
         return [error for _, error in sorted(failed.items()) if error]
 

@@ -55,6 +55,15 @@ def test_where_hardly_anything_but_the_top_is_kept_the_cap_holds() -> None:
             assert 6.9 < made.rates[-1] <= 7 * (1 + 1e-9) and 0 <= made.growth <= params.lambda_max
 
 
+@pytest.mark.parametrize("name", "ABC")
+def test_where_the_top_is_all_that_is_kept_lambda_is_the_largest_though_the_cap_is_only_just_met(name: str) -> None:
+    for copies in np.random.default_rng(5).uniform(0.5, 9, 40):
+        params = Params(SETS[name].p, SETS[name].lambda_max)
+        made = solve_many([np.array([200.0]), np.array([70.0, 30.0])], [copies * 200, copies * 30], cap=copies, throwaway=0.7, params=params)
+        assert [curve.growth for curve in made] == [params.lambda_max] * 2 and [curve.p for curve in made] == [max(params.p)] * 2
+        assert [curve.rates[-1] for curve in made] == pytest.approx([copies] * 2, rel=1e-12)
+
+
 @pytest.mark.parametrize("p", [16.1, 1e3, np.inf])
 def test_a_p_with_which_a_small_topic_could_underflow_is_refused(p: float) -> None:
     with pytest.raises(ConfigError, match=r"p in \[0, 16\]"):
