@@ -59,13 +59,13 @@ class Shortage:
         return ConfigError(self.where, what, got=got, expected=expected, mend=_any(ways))
 
 
-def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[str, Any], field: str) -> ConfigError:
+def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[str, Any], caps: dict[str, float]) -> ConfigError:
     """The error of a topic whose curve would pass its cap.
 
     Args:
         sizes: tokens of its buckets, worst first, shape (buckets,).
         settings: the other arguments of `curve.solve`.
-        field: what says the cap.
+        caps: what each field allows that says how many copies there may be: every one that is too low must be raised.
     """
     total, target = float(sizes.sum()), short.target
 
@@ -81,7 +81,8 @@ def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[s
     high = 2 * cap
     while not solves(target, high):
         high *= 2
-    ways.append(f"`{field}` of at least {_up(_edge(lambda value: not solves(target, value), cap, high, upper=True))}")
+    needed = _edge(lambda value: not solves(target, value), cap, high, upper=True)
+    ways.append(f"{' and '.join(f'`{field}`' for field, most in caps.items() if most < needed)} of at least {_up(needed)}")
     throwaways = [value / 100 for value in range(100) if value / 100 < settings["throwaway"]]
     if fits := [value for value in throwaways if solves(target, throwaway=value)]:
         ways.append(f"`throwaway` of at most {max(fits):g}")
