@@ -38,7 +38,7 @@ CODE = stream("code", None, 0, 3200)
 
 
 def test_a_cap_of_the_curve_above_seven_is_one_without_another_field() -> None:
-    wanted = 8.5 * (5 * 640 + 4 * 1280)
+    wanted = 17 * (5 * 640 + 4 * 1280) // 2  # 8.5 copies
     made = copies([*WEB, CODE], wanted, {"web": 1.0}, upsampling=Upsampling(cap=12.0, throwaway=0.0))
     assert 8.5 < made.max() <= 12 and made @ np.array([row["tokens"] for row in [*WEB, CODE]]) == pytest.approx(wanted)
     even = [stream("web", "art", 20, 640)]
