@@ -5,7 +5,7 @@ On the kept quality axis x in [0, W] the density of copies is f(x) = C x^p e^(la
     G(x) = int_0^x t^p e^(lambda t) dt = x^(p+1) sum_k (lambda x)^k / (k! (p+1+k)),
 
 a series of positive terms, so C and every bucket's mean need no quadrature. The mean at the top rises in p and in lambda, and its logarithm is concave in
-lambda (the density is log-concave: its variance over the top is below that over the whole), so Newton from lambda = 0 rises to the cap and never passes it.
+lambda (the density is log-concave: its variance over the top is below that over the whole), so a step of Newton ends below the cap from either side.
 Source: Olmo 3 report, quality-aware upsampling; spec of the mix, section 5 (three published parameter sets).
 """
 
@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from dolma.core.errors import ConfigError, DolmaError, Errors
 
 STEEPEST = 500.0  # largest lambda: e^500 is well inside a double
+SHARPEST = 16.0  # largest p: the least part of a topic that can be kept, 5e-17, to the power of p + 2 is well inside a double
+TINY = np.finfo(float).tiny  # least share: of a bucket whose own is none in a double
 NARROW = 1e-3  # of its upper end: below this width a mean is taken by Gauss-Legendre, as the difference of two integrals would lose its digits
 SLACK = 1e-12  # relative, on the cap: rounding
 ROWS = 1024  # topics solved at once
@@ -33,7 +35,7 @@ class Params:
     """Where a solution is searched: the grid of p, the largest lambda, and the share of the last bucket (from its top) whose mean may not pass the cap.
 
     Raises:
-        ConfigError: no p, a negative p (the curve would fall), lambda outside [0, 500], `upper` outside (0, 1].
+        ConfigError: no p, p outside [0, 16] (below, the curve would fall), lambda outside [0, 500], `upper` outside (0, 1].
     """
 
     p: tuple[float, ...]
@@ -41,8 +43,8 @@ class Params:
     upper: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.p and all(0 <= p < np.inf for p in self.p) and 0 <= self.lambda_max <= STEEPEST and 0 < self.upper <= 1):
-            expected = f"p >= 0, lambda in [0, {STEEPEST:g}], upper in (0, 1]"
+        if not (self.p and all(0 <= p <= SHARPEST for p in self.p) and 0 <= self.lambda_max <= STEEPEST and 0 < self.upper <= 1):
+            expected = f"p in [0, {SHARPEST:g}], lambda in [0, {STEEPEST:g}], upper in (0, 1]"
             raise ConfigError("curve: params", "no ranges of a rising curve", got=self, expected=expected, mend="mend the ranges")
 
 
@@ -58,8 +60,7 @@ SETS = {
 }
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """A solution: rates (mean copies a token of each bucket, worst first), and what made them.
 
     `cut` is the share of the topic's tokens below the curve; `cap` and `throwaway` are those really used, and `note` says what was relaxed ("": nothing).
@@ -88,8 +89,9 @@ def terms(z: float) -> int:
 
 def integral(x: np.ndarray, p: np.ndarray | float, growth: np.ndarray | float, count: int) -> np.ndarray:
     """int_0^x t^p e^(growth t) dt, elementwise, for x, p, growth >= 0, by `count` terms."""
-    p, k = np.asarray(p, np.float64), np.arange(1, count)
-    return x ** (p + 1) * (1 / (p + 1) + ((np.asarray(growth * x)[..., None] / k).cumprod(-1) / (p[..., None] + 1 + k)).sum(-1))
+    p, k = np.asarray(p, np.float64) + 1, np.arange(1.0, count)
+    series = np.multiply.accumulate(np.asarray(growth * x)[..., None] / k, -1)
+    return x**p * (1 / p + np.add.reduce(series / (p[..., None] + k), -1))
 
 
 def mean(low: np.ndarray, width: np.ndarray, p: np.ndarray, growth: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -146,16 +148,17 @@ def solve_many(
         ConfigError: a topic cannot be solved; Errors where it is more than one.
     """
     count = len(tokens)
-    wanted, caps, shares = (np.broadcast_to(np.asarray(values, np.float64), count) for values in (targets, cap, throwaway))
+    wanted, caps, shares = (np.full(count, values, np.float64) for values in (targets, cap, throwaway))
     names = where or ["curve"] * count
     made: list[Curve] = []
     failed: list[DolmaError] = []
-    for start in range(0, count, ROWS):
-        rows = slice(start, start + ROWS)
-        block = _Topics(tokens[rows], wanted[rows], caps[rows].copy(), shares[rows].copy(), params)
-        failed += block.relax(fallback, names[rows])
-        if not failed:
-            made += block.curves()
+    with np.errstate(all="ignore"):  # amounts that are none are refused by `relax`
+        for start in range(0, count, ROWS):
+            rows = slice(start, start + ROWS)
+            block = _Topics(tokens[rows], wanted[rows], caps[rows], shares[rows], params)
+            failed += block.relax(fallback, names[rows])
+            if not failed:
+                made += block.curves()
     if failed:
         raise failed[0] if len(failed) == 1 else Errors(failed)
     return made
@@ -166,42 +169,43 @@ class _Topics:
 
     def __init__(self, tokens: Sequence[np.ndarray], targets: np.ndarray, cap: np.ndarray, throwaway: np.ndarray, params: Params) -> None:
         self.targets, self.cap, self.throwaway, self.params = targets, cap, throwaway, params
-        self.counts = np.array([len(sizes) for sizes in tokens])
-        self.sizes = np.zeros((len(tokens), max(self.counts.max(initial=0), 1)))
-        self.sizes[np.arange(self.sizes.shape[1]) < self.counts[:, None]] = np.concatenate([*tokens, ()])
+        self.counts = [*map(len, tokens)]
+        self.rows, self.buckets = np.arange(len(tokens)), np.arange(max(*self.counts, 1))
+        self.sizes = np.zeros((len(self.rows), len(self.buckets)))
+        self.sizes[self.buckets < np.array(self.counts)[:, None]] = np.concatenate(tokens)
         self.notes = [""] * len(tokens)
         self.terms = terms(params.lambda_max)  # of these params, not of these topics: a topic is solved alike in any company
-        with np.errstate(all="ignore"):  # amounts that are none are refused by `relax`
-            ends = np.cumsum(self.sizes, axis=1)
-            self.total = ends[:, -1]
-            self.shares = self.sizes / self.total[:, None]
-            self.bounds = np.concatenate([np.zeros((len(tokens), 1)), ends / self.total[:, None]], axis=1)
-            self.copies = targets / self.total
-            top = self.shares[np.arange(len(tokens)), (self.sizes > 0).cumsum(1).argmax(1)] * params.upper  # what the cap is held over
-            kept = np.cumsum(self.shares[:, ::-1], axis=1)[:, ::-1]  # what a cut before each bucket keeps
-            self.cut = np.clip((self.bounds <= throwaway[:, None]).sum(1) - 1, 0, self.sizes.shape[1] - 1)
-            self.needed = self.copies[:, None] * _spike(min(params.p), kept, top[:, None])  # the least cap with a cut before each bucket
-        self.kept, self.top = kept, top
+        self.grid = np.array(sorted(params.p, reverse=True))
+        self.bounds = np.zeros((len(self.rows), len(self.buckets) + 1))
+        self.sizes.cumsum(1, out=self.bounds[:, 1:])
+        self.total = self.bounds[:, -1].copy()
+        self.bounds /= self.total[:, None]
+        self.shares = self.sizes / self.total[:, None]
+        self.copies = targets / self.total
+        last = self.shares[self.rows, -1 - (self.sizes[:, ::-1] > 0).argmax(1)]
+        self.top = np.maximum(last * params.upper, TINY)  # what the cap is held over
+        self.kept = self.shares[:, ::-1].cumsum(1)[:, ::-1]  # what a cut before each bucket keeps
+        self.cut = np.minimum(np.add.reduce(self.bounds[:, 1:] <= throwaway[:, None], 1), self.buckets[-1])
+        whole = self.kept[self.rows, self.cut]
+        self.peaks = self.copies[:, None] * _spike(self.grid, whole[:, None], self.top[:, None])  # the least cap with each p: lambda = 0 is the flattest
 
     def relax(self, fallback: Fallback, names: Sequence[str]) -> list[DolmaError]:
         """Let the throwaway or the cap give way where it must; a refusal for each topic that cannot be solved."""
-        with np.errstate(all="ignore"):
-            fits = np.isfinite(self.total) & (self.sizes >= 0).all(1) & (self.targets >= 0) & np.isfinite(self.targets)
-            fits &= (self.total == 0) | np.isfinite(self.copies)
-            fits &= (self.throwaway >= 0) & (self.throwaway < 1) & (self.cap > 0) & np.isfinite(self.cap)
-        failed: dict[int, DolmaError | None] = {row: self._no_amount(row, names[row]) for row in map(int, np.flatnonzero(~fits))}
+        over = self.peaks[:, -1] > self.cap * (1 + SLACK)
+        fits = (self.targets >= 0) & (self.throwaway >= 0) & (self.throwaway < 1) & (self.cap > 0) & np.logical_and.reduce(self.sizes >= 0, 1)
+        fits &= (np.isfinite(self.peaks[:, -1]) | (self.total == 0)) & np.isfinite(self.total + self.targets + self.cap)
         self.solved = fits & (self.targets > 0)
+        failed: dict[int, DolmaError | None] = {row: self._no_amount(row, names[row]) for row in map(int, np.flatnonzero(~fits))}
         for row in map(int, np.flatnonzero(self.solved & (self.total == 0))):
             wanted = _amount(float(self.targets[row]))
             failed[row] = ConfigError(names[row], "there are no tokens to repeat", got="0 tokens", expected=wanted, mend="lower its share or add data")
-        over = self.needed[np.arange(len(self.cut)), self.cut] > self.cap * (1 + SLACK)
-        for row in map(int, np.flatnonzero(self.solved & (self.total > 0) & over)):
+        for row in map(int, np.flatnonzero(self.solved & over)):
             failed[row] = self._relax(row, fallback, names[row])
         return [error for _, error in sorted(failed.items()) if error]
 
     def _relax(self, row: int, fallback: Fallback, name: str) -> ConfigError | None:
         cap, throwaway, cut = float(self.cap[row]), float(self.throwaway[row]), int(self.cut[row])
-        needed = self.needed[row, : cut + 1]
+        needed = self.copies[row] * _spike(self.grid[-1], self.kept[row, : cut + 1], self.top[row])
         fitting = np.flatnonzero(needed <= cap * (1 + SLACK))  # cuts: lower ones need a lower cap
         possible, least = self.targets[row] * cap / needed[cut], float(needed[cut])
         short = f"{cap:g} copies at most and a throwaway of {throwaway:g} give {_amount(possible)} of {_amount(self.targets[row])} tokens"
@@ -209,6 +213,7 @@ class _Topics:
             self.cap[row], self.notes[row] = least, f"cap raised from {cap:g} to {least:.6g}: {short}"
         elif fallback == "throwaway" and len(fitting):
             self.cut[row], self.throwaway[row] = fitting[-1], self.bounds[row, fitting[-1]]
+            self.peaks[row] = self.copies[row] * _spike(self.grid, self.kept[row, fitting[-1]], self.top[row])
             self.notes[row] = f"throwaway lowered from {throwaway:g} to {self.throwaway[row]:.6g}: {short}"
         else:
             return self._shortage(row, name, least, fitting)
@@ -238,64 +243,66 @@ class _Topics:
 
     def curves(self) -> list[Curve]:
         """The solutions, after `relax` found each feasible."""
-        rows = np.flatnonzero(self.solved)
-        p, growth, scale, cut = (np.full(len(self.solved), value) for value in (max(self.params.p), 0.0, 0.0, 1.0))
-        whole, top, copies, cap = self.kept[rows, self.cut[rows]], self.top[rows], self.copies[rows], self.cap[rows]
-        p[rows] = _steepest(copies, cap, whole, top, self.params)
-        growth[rows] = _growth(copies, cap, whole, top, p[rows], self.params.lambda_max)
-        scale[rows] = copies / integral(whole, p[rows], growth[rows], self.terms)
+        p, growth, full, cut = (np.full(len(self.rows), value) for value in (self.grid[0], 0.0, 1.0, 1.0))
+        rows = self.solved.nonzero()[0]
+        p[rows], growth[rows] = self._steepest(rows)
         cut[rows] = self.bounds[rows, self.cut[rows]]
-        rates = self._rates(p, growth, scale)
-        columns = [column.tolist() for column in (p, growth, scale, cut, self.cap, self.throwaway, self.counts)]
-        return [Curve(row[: made[-1]].copy(), *made[:-1], note=note) for row, note, made in zip(rates, self.notes, zip(*columns, strict=True), strict=True)]
-
-    def _rates(self, p: np.ndarray, growth: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """The mean of each curve over each bucket, (topics, buckets)."""
-        there = self.solved[:, None] & (self.sizes > 0) & (np.arange(self.sizes.shape[1]) >= self.cut[:, None])
-        width = np.where(there, self.shares, 0.0)
-        topic, bucket = np.nonzero(there)
-        low = np.where(bucket > 0, np.cumsum(width, axis=1)[topic, bucket - 1], 0.0)
-        width, p, growth = width[topic, bucket], p[topic], growth[topic]
-        ends = integral(low + width, p, growth, self.terms)  # of a bucket: where the next one of the topic begins
+        there = self.solved[:, None] & (self.sizes > 0) & (self.buckets >= self.cut[:, None])
+        topic, bucket = there.nonzero()
+        full[rows], means = self._means(rows, topic, bucket, p[topic], growth[topic])
         rates = np.zeros_like(self.sizes)
-        rates[topic, bucket] = scale[topic] * mean(low, width, p, growth, ends - np.where(low > 0, np.roll(ends, 1), 0.0))
-        return np.where(there, np.maximum.accumulate(rates, axis=1), 0.0)  # means that are equal differ by rounding
+        rates[topic, bucket] = self.copies[topic] * (means / full[topic])
+        rates = np.where(there, np.maximum.accumulate(rates, 1), 0.0)  # means that are equal differ by rounding
+        scale = np.where(self.solved, self.copies / full, 0.0)
+        columns = [column.tolist() for column in (p, growth, scale, cut, self.cap, self.throwaway)]
+        return [Curve(row[:count].copy(), *made) for row, count, *made in zip(rates, self.counts, *columns, self.notes, strict=True)]
+
+    def _steepest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The largest p of the grid that some lambda makes feasible, and with it the largest lambda."""
+        cap = self.cap[rows]
+        fits = self.peaks[rows] <= cap[:, None] * (1 + SLACK)
+        fits[:, -1] = True  # `relax` saw to it
+        best = fits.argmax(1)
+        p, whole = self.grid[best], self.kept[rows, self.cut[rows]]
+        spare = cap / self.peaks[rows, best]
+        return p, _growth(cap / self.copies[rows], spare, whole, np.minimum(self.top[rows], whole), p, self.params.lambda_max)
+
+    def _means(self, rows: np.ndarray, topic: np.ndarray, bucket: np.ndarray, p: np.ndarray, growth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of t^p e^(growth t): the integral over what is kept of each topic of `rows`, and the mean over each bucket of it."""
+        width = self.shares[topic, bucket]
+        low = np.zeros_like(self.shares)
+        low[topic, bucket] = width
+        high = low.cumsum(1)[topic, bucket]
+        ends = integral(high, p, growth, self.terms)
+        follows = topic[1:] == topic[:-1]  # a bucket begins where the one before it in its topic ends
+        low, part = np.zeros_like(high), ends.copy()
+        low[1:], part[1:] = np.where(follows, high[:-1], 0.0), ends[1:] - np.where(follows, ends[:-1], 0.0)
+        return ends[topic.searchsorted(rows, "right") - 1], mean(low, width, p, growth, part)
 
 
 def _spike(p: np.ndarray | float, whole: np.ndarray, top: np.ndarray) -> np.ndarray:
     """The mean of the density x^p over [whole - top, whole] when its integral to `whole` is 1."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return -np.expm1((p + 1) * np.log1p(-np.minimum(top / whole, 1.0))) / top
+    return -np.expm1((p + 1) * np.log1p(-np.minimum(top / whole, 1.0))) / top
 
 
-def _steepest(copies: np.ndarray, cap: np.ndarray, whole: np.ndarray, top: np.ndarray, params: Params) -> np.ndarray:
-    """The largest p of the grid that some lambda makes feasible: lambda = 0 is the flattest."""
-    grid = np.array(sorted(params.p, reverse=True))
-    fits = copies[:, None] * _spike(grid, whole[:, None], top[:, None]) <= cap[:, None] * (1 + SLACK)
-    fits[:, -1] = True  # `relax` saw to it
-    return grid[np.argmax(fits, axis=1)]
-
-
-def _growth(copies: np.ndarray, cap: np.ndarray, whole: np.ndarray, top: np.ndarray, p: np.ndarray, most: float) -> np.ndarray:
-    """The largest lambda in [0, most] whose mean at the top is not above the cap."""
-    growth, count = np.full(len(p), most), terms(most)
-    top = np.minimum(top, whole)
-    low = whole - top
+def _growth(cap: np.ndarray, spare: np.ndarray, whole: np.ndarray, top: np.ndarray, p: np.ndarray, most: float) -> np.ndarray:
+    """The largest lambda in [0, most] whose mean at the top is not above the cap, for densities with integral 1; `spare`: cap over that mean at lambda 0."""
+    growth, count, low = np.full(len(p), most), terms(most), whole - top
     begin, full = integral(np.array([low, whole]), p, growth, count)
-    over = np.flatnonzero(copies * mean(low, top, p, growth, full - begin) > cap * full)
-    growth[over] = 0.0
-    room = np.log(cap / copies)
+    excess = np.log(mean(low, top, p, growth, full - begin) / (full * cap))
+    over = ((excess > 0) & (low > 0)).nonzero()[0]  # where the top is all that is kept, its mean does not depend on lambda
+    excess, spare = excess[over], np.maximum(np.log(spare[over]), 0)
+    growth[over] = most * spare / (spare + excess)  # where the chord crosses the cap: above the solution
     for _ in range(100):
         if not len(over):
             break
-        begin, width, both, at = low[over], top[over], np.array([p[over], p[over] + 1]), growth[over]
-        ends = integral(np.array([begin, whole[over]]), both[:, None], at, count)
-        high, full = mean(begin, width, both, at, ends[:, 1] - ends[:, 0]), ends[:, 1]
+        ends, width, both, at = np.array([low[over], whole[over]]), top[over], np.array([p[over], p[over] + 1]), growth[over]
+        begin, full = integral(ends[:, None], both, at, count)
+        high = mean(ends[0], width, both, at, full - begin)
+        left = np.log(full[0] * cap[over] / high[0])
         slope = high[1] / high[0] - full[1] / full[0]  # the mean of x over the top, less that over the whole
-        step = (room[over] - np.log(high[0] / full[0])) / np.maximum(slope, 1e-300)
-        growth[over] = np.clip(at + step, at, most)
-        # Newton squares the error. At `most`: where the top is all that is kept, its mean does not depend on lambda.
-        over = over[(step > 1e-7 * (1 + at)) & (growth[over] < most)]
+        growth[over] = np.minimum(np.maximum(at + left / np.maximum(slope, TINY), 0), most)
+        over = over[np.abs(left) > 1e-8]  # Newton squares it
     return growth
 
 

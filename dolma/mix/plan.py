@@ -33,12 +33,12 @@ def _checked(params: BaseModel) -> dict[str, pa.DataType]:
 
 
 def _terms(params: dict[str, Any]) -> Terms:
-    empty = ("buckets", "repeats", "best", "floors", "min_repeats")
+    empty = ("buckets", "repeats", "best", "floors", "min_repeats", "max_repeats")
     given: dict[str, Any] = {name: {} if value is None and name in empty else value for name, value in params.items()}
     return Terms(**given)
 
 
-@reduce_step(needs=("dataset", "stream", "source", "topic", "vigintile", "lang", "sequences", "tokens"), out=_checked, version=3)
+@reduce_step(needs=("dataset", "stream", "source", "topic", "vigintile", "lang", "sequences", "tokens"), out=_checked, version=4)
 def plan_mix(
     batches: Iterator[pa.RecordBatch],
     *,
@@ -53,7 +53,7 @@ def plan_mix(
     best: dict[str, Vigintile] | None = None,
     floors: Floors | None = None,
     min_repeats: dict[str, Amount] | None = None,
-    max_repeats: Cap | dict[str, Cap] = 7.0,
+    max_repeats: Cap | dict[str, Cap] | None = None,
 ) -> pa.Table:
     """Repeats of every stream: sources get their shares of `tokens`, topics and languages theirs of a source, and the best cells are repeated most.
 
@@ -71,8 +71,8 @@ def plan_mix(
         best: for a source, the lowest vigintile that is taken: `{web: 15}` is a flat filter to the top 30 %.
         floors: least share of a source (of the mix) or of `source/topic`, `source/language` (of the source); others keep their proportions.
         min_repeats: the same as a floor in copies of what there is.
-        max_repeats: most copies of a token: a number, or by source, `source/topic` or `source/language` (others: 7). Under a curve its `cap` holds, or what
-            is said here of this source, topic or language where that is less.
+        max_repeats: most copies of a token: a number for all, or by source, `source/topic` or `source/language`. Where nothing is said: 7, and under a curve
+            its `cap`, whatever that is. Where something is said it holds under a curve too: the least of it and of `cap`.
     Returns:
         One row a stream. `sequences` are those that Streaming serves, int(rows x repeats), each the floor or ceiling of its plan; so are the sums of each
         topic, language and source and of the mix (largest remainders), which is therefore within one sequence of `tokens`.

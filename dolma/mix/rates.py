@@ -159,16 +159,16 @@ class _Plan:
     def _source(self, source: str, rows: np.ndarray, target: float, short: Shortage) -> None:
         streams, terms = self.streams, self.terms
         self._close(self.sources[source])
-        total, most = float(streams.tokens[rows].sum()), terms.most(source)
-        if not target <= total * most:
-            lowest = int(streams.vigintile[self.sources[source]].max(initial=0)) if source in terms.best else None
-            self.errors.append(short.of_repeats(total, most, lowest))
-            return
         if target == 0:
             return
         ranked, named = bool(streams.vigintile[rows].any()), terms.named(source)
-        languages, topics = terms.languages_of(source), terms.topics_of(source, ranked)
         curve = terms.upsampling is not None and ranked and source not in terms.buckets
+        total, most = float(streams.tokens[rows].sum()), self._said(source) if curve else terms.most(source)
+        if not total or target > total * most:
+            lowest = int(streams.vigintile[self.sources[source]].max(initial=0)) if source in terms.best else None
+            self.errors.append(short.of_repeats(total, most if total else terms.most(source), lowest))
+            return
+        languages, topics = terms.languages_of(source), terms.topics_of(source, ranked)
         dims = [("languages", streams.lang, languages)] if languages is not None or named & set(streams.lang[rows]) else []
         dims += [("topics", streams.topic, topics)] if topics is not None or curve or named & set(streams.topic[rows]) else []
         self._divide(source, (), rows, target, dims, short)
@@ -198,6 +198,10 @@ class _Plan:
             inner = Shortage("/".join((source, *parts, name)), part, short.linear, path, target)
             self._divide(source, (*parts, str(name)), rows[mine == n], part, rest, inner)
 
+    def _said(self, source: str, *parts: str) -> float:
+        """Most copies that the recipe says of a source, topic or language, or of all; infinite where it says nothing: a curve has a cap of its own."""
+        return self.terms.caps(source, *parts) if isinstance(self.terms.max_repeats, dict) else self.terms.max_repeats
+
     def _leaf(self, source: str, parts: tuple[str, ...], rows: np.ndarray, target: float, short: Shortage) -> None:
         """Copies of the vigintiles of one part: as the recipe shares them, by the curve, or all alike."""
         if target == 0:
@@ -222,14 +226,15 @@ class _Plan:
             self.errors.append(short.of_repeats(0.0, most))
         else:
             curve = {"throwaway": terms.upsampling.throwaway, "params": curves.SETS[terms.upsampling.params], "where": f"plan_mix: {short.name}"}
-            own = terms.caps(source, *parts)
+            own = self._said(source, *parts)
             cap = min(terms.upsampling.cap, own)
             try:
                 solved = curves.solve(sizes, target, cap=cap, fallback=terms.upsampling.fallback, **curve)
             except ConfigError:
                 solved = None
             if solved is None or solved.cap > own:
-                self.errors.append(for_a_curve(short, sizes, cap, curve, "cap" if cap < own else "max_repeats"))
+                given = {"cap": math.inf if terms.upsampling.fallback == "cap" else terms.upsampling.cap, "max_repeats": own}
+                self.errors.append(for_a_curve(short, sizes, cap, curve, given))
                 return
             if solved.note:
                 log.warning("%s", f"plan_mix: {short.name}: {solved.note}")

@@ -49,23 +49,23 @@ class Shortage:
         ways, missing = self.ways(most), self.target - most
         if not available:
             ways += [f"`best` of at most {best}"] if best else []
-            ways.append(f"{math.ceil(self.target / cap):,} tokens of data")
+            ways.append(f"{_tokens(self.target, cap)} tokens of data")
         else:
             ways.append(f"`max_repeats` of at least {_up(self.target / available)}")
-            ways.append(f"{math.ceil(self.target / cap - available):,} more tokens of data")
+            ways.append(f"{_tokens(self.target, cap, available)} more tokens of data")
         what = f"{'its share needs more repeats than allowed' if available else 'there are no tokens to repeat'}: {math.ceil(missing):,} tokens are missing"
         copies = f" ({self.target / available:.2f} copies)" if available else ""
         got, expected = f"{self.target:,.0f} tokens from {available:,.0f}{copies}", f"at most {most:,.0f} ({cap:g} copies)"
         return ConfigError(self.where, what, got=got, expected=expected, mend=_any(ways))
 
 
-def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[str, Any], field: str) -> ConfigError:
+def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[str, Any], caps: dict[str, float]) -> ConfigError:
     """The error of a topic whose curve would pass its cap.
 
     Args:
         sizes: tokens of its buckets, worst first, shape (buckets,).
         settings: the other arguments of `curve.solve`.
-        field: what says the cap.
+        caps: what each field allows that says how many copies there may be: every one that is too low must be raised.
     """
     total, target = float(sizes.sum()), short.target
 
@@ -81,12 +81,13 @@ def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[s
     high = 2 * cap
     while not solves(target, high):
         high *= 2
-    ways.append(f"`{field}` of at least {_up(_edge(lambda value: not solves(target, value), cap, high, upper=True))}")
+    needed = _edge(lambda value: not solves(target, value), cap, high, upper=True)
+    ways.append(f"{' and '.join(f'`{field}`' for field, most in caps.items() if most < needed)} of at least {_up(needed)}")
     throwaways = [value / 100 for value in range(100) if value / 100 < settings["throwaway"]]
     if fits := [value for value in throwaways if solves(target, throwaway=value)]:
         ways.append(f"`throwaway` of at most {max(fits):g}")
     if most:
-        ways.append(f"{math.ceil(total * target / most - total):,} more tokens of data, as good as these")
+        ways.append(f"{_tokens(total * target, most, total)} more tokens of data, as good as these")
     one = "; all its scores are equal, so it is one bucket" if np.count_nonzero(sizes) == 1 else ""
     what = f"the target is over what the cap allows: {math.ceil(target - most):,} tokens are missing{one}"
     got = f"{target:,.0f} tokens of {total:,.0f} ({target / total:.2f} copies each)"
@@ -103,6 +104,12 @@ def _edge(holds: Callable[[float], bool], low: float, high: float, upper: bool =
 
 def _up(value: float) -> str:
     return f"{math.ceil(value * 1e4) / 1e4:g}" if value < 100 else f"{math.ceil(value):g}"
+
+
+def _tokens(target: float, copies: float, there: float = 0.0) -> str:
+    """How many more than are there give the target in so many copies; where a double holds no such number, more than it does."""
+    needed = float(target) / float(copies) - there
+    return f"{math.ceil(needed):,}" if needed < math.inf else f"more than {float(np.finfo(float).max):.0e}"
 
 
 def _any(ways: list[str]) -> str:
