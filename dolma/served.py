@@ -130,6 +130,12 @@ def check(root: Path, run: Manifest) -> tuple[list[Line], list[DataError]] | Non
     Every row must be of a stream of the plan. For a stage that reads its data in order, each update must consist of the rows of the order that Streaming
     makes of manifests and seed; so an epoch serves each stream exactly as often as planned, and each sequence floor or ceil of its repeats.
 
+    A stage of rollouts has no such order to compare with: which prompts are drawn depends on what the policy has solved (`no_resampling_pass_rate`), which
+    of them are trained on depends on the rewards of their answers (`filter_zero`), and both on its weights at that update. (With both off it would follow
+    from the seed and the number of processes, which no manifest has.) What can be checked without generating again is checked: each update is there, once;
+    each prompt is a row of the stage's shards; an update has no more prompts than a round can give, and with `filter_zero: false` exactly those of its
+    batch; the lines add up to the rows of the record, which the manifest counts.
+
     Returns:
         A line a stream and what is wrong, or None for a run without a record (an average; a run older than records).
     """
@@ -214,9 +220,8 @@ class _Served:
         """A line a stream, and what differs from the plan."""
         served, errors = np.zeros(len(self.streams), np.int64), list[DataError]()
         planned: np.ndarray | None = None
-        if self.run.recipe["objective"]["kind"] == "rlvr":  # a round draws prompts itself, and drops groups that teach nothing
-            for _, index in self.updates(HELD):
-                served += self.by_stream(index)
+        if self.run.recipe["objective"]["kind"] == "rlvr":
+            errors = self.drawn(served)
         else:
             planned = np.zeros_like(served)
             errors = self.in_order(served, planned)
@@ -258,6 +263,19 @@ class _Served:
                 first = int(steps[0] + wrong[0]), rows[wrong[0]], expected[wrong[0]]
             others += wrong.size
         return errors if first is None else [*errors, self.other(*first, others - 1, mds.version())]
+
+    def drawn(self, served: np.ndarray) -> list[DataError]:
+        """What cannot be of a stage that draws its prompts itself (see `check`); adds to `served` what it counts."""
+        settings, update = self.run.recipe["objective"], self.rows_of_update()
+        every, most = not settings["filter_zero"], update * max(settings["minibatches"] - 1, 1)  # a round of fewer groups than minibatches is one update
+        errors: list[DataError] = []
+        for steps, index in self.updates(HELD):
+            served += self.by_stream(index)
+            numbers, sizes = np.unique(steps, return_counts=True)
+            if not errors and (odd := np.flatnonzero(sizes != update if every else sizes > most)).size:
+                where, expected = f"{self.where}: update {numbers[odd[0]]}", update if every else f"at most {most}"
+                errors.append(DataError(where, "an update has another number of prompts", got=int(sizes[odd[0]]), expected=expected, mend=AGAIN))
+        return errors
 
     def rows_of_update(self) -> int:
         batch = self.run.recipe["batch"]

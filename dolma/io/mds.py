@@ -152,8 +152,7 @@ def _describe(where: Path, folder: Path, counted: list[tuple[int, int]], constan
 
 def streams(folder: Path, dataset: str | None = None) -> pa.Table:
     """One row a stream of an MDS dataset: dataset (by default as its manifest says), stream (its folder), source, topic, vigintile, lang
-    (NULL where cells are
-    not separated by it), sequences, tokens; in the manifest's order."""
+    (NULL where cells are not separated by it), sequences, tokens; in the manifest's order."""
     found = manifest.load(folder)
     rows: dict[str, dict[str, Any]] = {}
     for file in found.files:
