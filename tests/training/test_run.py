@@ -78,6 +78,17 @@ def test_a_killed_run_resumes_to_the_same_losses_batches_and_weights(
     assert _logged(whole)[-1]["loss"] < _logged(whole)[0]["loss"] - 0.5
 
 
+def test_a_run_killed_while_the_link_was_set_anew_goes_on_from_the_newer_checkpoint(tmp_path: Path) -> None:
+    from training.run import _last_whole
+
+    (tmp_path / "ba80-rank0.pt").touch()
+    assert _last_whole(tmp_path) == ""  # the first one may have been killed in the writing
+    (tmp_path / "ba100-rank0.pt").touch()
+    assert _last_whole(tmp_path) == "ba100-rank0.pt" and (tmp_path / "latest-rank0.pt").resolve() == tmp_path / "ba100-rank0.pt"
+    (tmp_path / "ba120-rank0.pt").touch()
+    assert _last_whole(tmp_path) == "ba100-rank0.pt"  # the link still names the one before
+
+
 def test_a_run_killed_after_its_last_update_is_finished_and_two_at_once_are_refused(own_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from training import run as runs
 
