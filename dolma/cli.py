@@ -191,7 +191,7 @@ def _dataset_stats(args: argparse.Namespace, root: Path) -> None:
     if not args.dataset:
         raise ConfigError("stats", "--what-if needs a dataset", got="none", expected="its name", mend="dolma stats source/web/filter --what-if")
     if args.what_if is None:
-        print(costs.text(root, manifest.load(root / args.dataset)))
+        print(costs.text(root, manifest.at(root, args.dataset)))
         return
     with replay(args.dataset, _env_file(args), args.pipelines, args.limit) as again:
         found = rules.weigh(again, [text for text in args.what_if if text], root if args.save else None)
@@ -239,7 +239,7 @@ def _inspect(args: argparse.Namespace) -> None:
     if args.quarantined:
         mend = 'dolma sql "SELECT * FROM quarantine WHERE ... LIMIT 5" --format json'
         _refuse(args, "with --quarantined", mend, where="--where", columns="--columns", limit="--limit", format="--format", width="--width")
-        aside = browse.quarantined(root, manifest.load(root / args.dataset))
+        aside = browse.quarantined(root, manifest.at(root, args.dataset))
         print(table(["file", "offset", "id", "step", "reason"], [[r.file, r.offset, r.id, r.step, r.reason] for r in aside]))
         return
     limit, width = FIRST if args.limit is None else args.limit, WIDTH if args.width is None else args.width

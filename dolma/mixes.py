@@ -99,7 +99,7 @@ def _beside(root: Path, name: str, mix: pa.Table, planned: dict[str, str]) -> Mi
             continue
         if planned.get(dataset) != manifests.load(root / dataset).fingerprint:
             remade.append(f"{dataset} was made anew after {name} was planned")
-        streams += mds.streams(root / dataset).to_pylist()
+        streams += mds.streams(root / dataset, dataset).to_pylist()
     pool = {(row["dataset"], row["stream"]): row for row in streams}
     none = {"source": "unknown", "topic": None, "vigintile": 0, "lang": None}
     made = []

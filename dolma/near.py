@@ -194,7 +194,7 @@ def signatures_of(root: Path, dataset: str, shingle: int = SHINGLE) -> Signature
 
 
 def _documents_of(root: Path, dataset: str) -> Manifest:
-    found = manifests.load(root / dataset)
+    found = manifests.at(root, dataset)
     names = pq.read_schema(manifests.shard(root / dataset, found.files[0])).names if found.format == "parquet" and found.files else []
     if not {"id", "text"} <= set(names):
         raise ConfigError(dataset, "has no documents to look among", got=", ".join(names) or found.format, expected="id, text", mend="name a document table")

@@ -38,7 +38,7 @@ def publish(root: Path, dataset: str, out: Path, *, seed: int = 0) -> Published:
         ConfigError: `out` exists, or the dataset is of another table.
         DataError: the dataset is not what its manifest says.
     """
-    found = manifests.load(root / dataset)
+    found = manifests.at(root, dataset)
     if found.table not in ("mix", "document"):
         raise ConfigError(dataset, "cannot be published", got=found.table, expected="mix or document", mend="name a dataset of one of these tables")
     if out.exists():

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from dolma.core import manifest as manifests
@@ -16,6 +18,20 @@ from dolma.core.manifest import Manifest
 ROWS, STREAMS = "served/rows.parquet", "served/streams.parquet"
 HELD, HELD_ROWS = 4096, 1 << 20  # updates and rows in memory where no epoch bounds them
 AGAIN = "train the stage again, `dolma-train run --again`; or restore what it read"
+RECORD = pa.schema([("stage", pa.string()), ("update", pa.int32()), ("stream", pa.int32()), ("row", pa.int32())])
+PLAN = {"stage": pa.string(), "mix": pa.string(), "number": pa.int64(), "dataset": pa.string(), "stream": pa.string()}
+SIZES = {"rows": pa.int64(), "repeats": pa.float64(), "sequences": pa.int64(), "updates": pa.int64(), "epoch_updates": pa.int64()}
+VIEW = """CREATE TEMP VIEW served AS
+WITH epochs AS (
+    SELECT * EXCLUDE (number, rows, repeats, updates, epoch_updates), number AS n,
+        unnest(CASE WHEN epoch_updates IS NULL THEN [NULL] ELSE range((updates + epoch_updates - 1) // epoch_updates) END) AS epoch,
+        least(updates - epoch * epoch_updates, epoch_updates) / epoch_updates AS ran
+    FROM served_streams),
+counted AS (
+    SELECT stage, stream AS n, (update - 1) // epoch_updates AS epoch, count(*) AS served
+    FROM served_rows JOIN (SELECT DISTINCT stage, epoch_updates FROM served_streams) USING (stage) GROUP BY ALL)
+SELECT e.* EXCLUDE (n, sequences, epoch, ran), e.epoch, e.sequences, e.ran, coalesce(c.served, 0) AS served
+FROM epochs e LEFT JOIN counted c ON e.stage = c.stage AND e.n = c.n AND e.epoch IS NOT DISTINCT FROM c.epoch"""
 
 
 @dataclass(frozen=True)
@@ -70,16 +86,60 @@ def rows(lines: Sequence[Line], *, streams: bool = False) -> list[list[object]]:
     return made
 
 
+def recorded(known: dict[str, Manifest]) -> dict[str, Manifest]:
+    """The runs of `known` that have a record, by the name that their stage has in logs and figures."""
+    return {name.removeprefix("train/"): run for name, run in known.items() if _has_record(run)}
+
+
+def _has_record(run: Manifest) -> bool:
+    return run.table == "checkpoint" and {ROWS, STREAMS} <= {file.name for file in run.files}
+
+
+def record(root: Path, runs: dict[str, Manifest]) -> ds.Dataset | pa.Table:
+    """Each row that `runs` (stage to run) served, as columns RECORD; of a file nothing is read until its rows are asked for."""
+    from pyarrow.fs import LocalFileSystem
+
+    paths = [str(_file(root, run, ROWS)) for run in runs.values()]
+    if not paths:
+        return RECORD.empty_table()
+    stages = [ds.field("stage") == stage for stage in runs]
+    return ds.FileSystemDataset.from_paths(
+        paths, schema=RECORD, format=ds.ParquetFileFormat(), filesystem=LocalFileSystem(), partitions=stages, root_partition=ds.scalar(True)
+    )
+
+
+def plans(root: Path, runs: dict[str, Manifest]) -> Iterator[list[Any]]:
+    """A row a stream that `runs` opened, as columns PLAN and SIZES: `sequences` of it are served in an epoch of `epoch_updates` (None for rollouts)."""
+    for stage, run in runs.items():
+        streams, updates = pq.read_table(_file(root, run, STREAMS)).to_pylist(), run.counts["updates"]
+        chosen = [int(one["rows"] * one["repeats"]) for one in streams]
+        rows = next(file.rows for file in run.files if file.name == ROWS)
+        epoch = None if run.recipe["objective"]["kind"] == "rlvr" else max(sum(chosen) // max(rows // updates, 1), 1)
+        for one, sequences in zip(streams, chosen, strict=True):
+            plan = [stage, _plan_name(run), one["number"], one["dataset"], one["stream"]]
+            yield [*plan, one["rows"], one["repeats"], sequences, updates, epoch]
+
+
+def _file(root: Path, run: Manifest, name: str) -> Path:
+    return manifests.shard(root / run.dataset, next(file for file in run.files if file.name == name))
+
+
 def check(root: Path, run: Manifest) -> tuple[list[Line], list[DataError]] | None:
     """Compare the rows that a run served with its plan.
 
     Every row must be of a stream of the plan. For a stage that reads its data in order, each update must consist of the rows of the order that Streaming
     makes of manifests and seed; so an epoch serves each stream exactly as often as planned, and each sequence floor or ceil of its repeats.
 
+    A stage of rollouts has no such order to compare with: which prompts are drawn depends on what the policy has solved (`no_resampling_pass_rate`), which
+    of them are trained on depends on the rewards of their answers (`filter_zero`), and both on its weights at that update. (With both off it would follow
+    from the seed and the number of processes, which no manifest has.) What can be checked without generating again is checked: each update is there, once;
+    each prompt is a row of the stage's shards; an update has no more prompts than a round can give, and with `filter_zero: false` exactly those of its
+    batch; the lines add up to the rows of the record, which the manifest counts.
+
     Returns:
         A line a stream and what is wrong, or None for a run without a record (an average; a run older than records).
     """
-    if not {ROWS, STREAMS} <= {file.name for file in run.files}:
+    if not _has_record(run):
         return None
     try:
         streams = _planned(root, run)
@@ -99,7 +159,7 @@ def _plan_name(run: Manifest) -> str:
 def _planned(root: Path, run: Manifest) -> list[Stream]:
     """The streams that a run should have read, in the order of its mix."""
     name = _plan_name(run)
-    found = manifests.load(root / name)
+    found = manifests.at(root, name)
     _same(run, found)
     if found.format == "mds":
         return _streams(found, None)
@@ -108,7 +168,7 @@ def _planned(root: Path, run: Manifest) -> list[Stream]:
         rates[row["dataset"]][row["stream"]] = row
     streams = []
     for dataset, rows in rates.items():
-        inner = manifests.load(root / dataset)
+        inner = manifests.at(root, dataset)
         if dataset in {one.name for one in found.inputs}:
             _same(found, inner)
         streams += _streams(inner, rows)
@@ -160,9 +220,8 @@ class _Served:
         """A line a stream, and what differs from the plan."""
         served, errors = np.zeros(len(self.streams), np.int64), list[DataError]()
         planned: np.ndarray | None = None
-        if self.run.recipe["objective"]["kind"] == "rlvr":  # a round draws prompts itself, and drops groups that teach nothing
-            for _, index in self.updates(HELD):
-                served += self.by_stream(index)
+        if self.run.recipe["objective"]["kind"] == "rlvr":
+            errors = self.drawn(served)
         else:
             planned = np.zeros_like(served)
             errors = self.in_order(served, planned)
@@ -204,6 +263,19 @@ class _Served:
                 first = int(steps[0] + wrong[0]), rows[wrong[0]], expected[wrong[0]]
             others += wrong.size
         return errors if first is None else [*errors, self.other(*first, others - 1, mds.version())]
+
+    def drawn(self, served: np.ndarray) -> list[DataError]:
+        """What cannot be of a stage that draws its prompts itself (see `check`); adds to `served` what it counts."""
+        settings, update = self.run.recipe["objective"], self.rows_of_update()
+        every, most = not settings["filter_zero"], update * max(settings["minibatches"] - 1, 1)  # a round of fewer groups than minibatches is one update
+        errors: list[DataError] = []
+        for steps, index in self.updates(HELD):
+            served += self.by_stream(index)
+            numbers, sizes = np.unique(steps, return_counts=True)
+            if not errors and (odd := np.flatnonzero(sizes != update if every else sizes > most)).size:
+                where, expected = f"{self.where}: update {numbers[odd[0]]}", update if every else f"at most {most}"
+                errors.append(DataError(where, "an update has another number of prompts", got=int(sizes[odd[0]]), expected=expected, mend=AGAIN))
+        return errors
 
     def rows_of_update(self) -> int:
         batch = self.run.recipe["batch"]

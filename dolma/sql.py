@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from dolma import console, stats
+from dolma import console, served, stats
 from dolma.browse import quarantined
 from dolma.core import counts as ledger
 from dolma.core import manifest as manifests
@@ -31,6 +31,9 @@ OWN = {  # the views that are not a dataset, and what they hold
     "measures": "what `dolma stats DATASET --what-if --save` kept: measures of every row, also of those dropped",
     "cells": "cells of each sharded dataset: streams, sequences, tokens, share of the dataset",
     "mixes": "streams of each mix: what the pool has, repeats, what is served, share of the mix",
+    "served": "streams of each training stage by epoch: sequences the plan serves in a whole one, share of it that ran, what was served",
+    "served_streams": "streams that each training stage opened: their number in served_rows, rows, repeats, updates of the stage and of an epoch",
+    "served_rows": "each row that a training stage served: update, number of the stream, row in it",
     "shards": "files of each dataset",
     "manifests": "datasets: rows, tokens, bytes, files, fingerprint, recipe and facts as JSON",
     "counts": "ledgers: rows in, out, dropped by reason, quarantined, by step",
@@ -78,6 +81,7 @@ def _connection(root: Path) -> "duckdb.DuckDBPyConnection":
         shown = _datasets(connection, root, known)
         for name, table in _tables(root, known).items():
             connection.register(name, table)
+        connection.execute(served.VIEW)
         _documents(connection, root, known, shown)
         _measures(connection, known, shown)
         _views(connection, known, shown)
@@ -132,7 +136,7 @@ def _beside(root: Path, known: dict[str, Manifest], shown: dict[str, str], head:
 
 
 def _measures(connection: "duckdb.DuckDBPyConnection", known: dict[str, Manifest], shown: dict[str, str]) -> None:
-    saved = {name: str(m.recipe["measures_of"]) for name, m in known.items() if name in shown and "measures_of" in m.recipe}
+    saved = {name: str(m.recipe["measures_of"]) for name, m in known.items() if name in shown and "measures_of" in m.recipe and "copy_of" not in m.recipe}
     if not saved:
         columns = {"dataset": TEXT, "id": TEXT, "source": TEXT, "chars": INT, "dropped_by": TEXT, "fails": pa.list_(TEXT)}
         connection.register("measures", pa.schema(columns).empty_table())
@@ -250,8 +254,11 @@ def views(connection: "duckdb.DuckDBPyConnection") -> list[str]:
     return sorted(str(row[0]) for row in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall())
 
 
-def _tables(root: Path, known: dict[str, Manifest]) -> dict[str, pa.Table]:
+def _tables(root: Path, known: dict[str, Manifest]) -> dict[str, Any]:
+    runs = served.recorded(known)
     return {
+        "served_rows": served.record(root, runs),
+        "served_streams": _table({**served.PLAN, **OF_CELL, **served.SIZES}, _opened(root, known, runs)),
         "manifests": _table(
             {
                 "dataset": TEXT,
@@ -367,6 +374,14 @@ def _mixes(root: Path, known: dict[str, Manifest]) -> Iterator[list[Any]]:
                 cell = [row.get(name, has.get(name)) for name in OF_CELL]
                 numbers = [has.get("sequences"), has.get("tokens"), row["repeats"], row["sequences"], row["tokens"]]
                 yield [manifest.dataset, row["dataset"], row["stream"], *cell, *numbers, row["tokens"] / total if total else None]
+
+
+def _opened(root: Path, known: dict[str, Manifest], runs: dict[str, Manifest]) -> Iterator[list[Any]]:
+    pools = {name: _streams(manifest) for name, manifest in known.items() if manifest.format == "mds"}
+    for row in served.plans(root, runs):
+        of = dict(zip(served.PLAN, row, strict=False))
+        cell = pools.get(of["dataset"], {}).get(of["stream"], {})
+        yield [*row[: len(served.PLAN)], *(cell.get(name) for name in OF_CELL), *row[len(served.PLAN) :]]
 
 
 def _stages(root: Path) -> Iterator[list[Any]]:

@@ -80,8 +80,9 @@ class StageRow:
 
 
 def datasets(root: Path) -> dict[str, Manifest]:
-    """Manifests of all finished datasets below `root`, by name, sorted."""
-    return {m.dataset: m for m in (manifests.load(path) for path in sorted(_folders(root)))}
+    """Manifests of all finished datasets below `root`, by name, sorted. A dataset is named by where it lies: a copy does not take the original's place."""
+    names = [path.relative_to(root).as_posix() for path in sorted(_folders(root))]
+    return {name: manifests.at(root, name) for name in names}
 
 
 def _folders(root: Path) -> Iterator[Path]:
@@ -103,9 +104,9 @@ def entered(manifest: Manifest) -> int:
 
 
 def parents(manifest: Manifest) -> list[str]:
-    """Datasets whose rows flow into this one, in order; its tags and assets are not among them."""
+    """Datasets whose rows flow into this one, in order; its tags and assets are not among them. A copy stands beside the flow: it has none."""
     given = manifest.recipe.get("input")
-    if given is None:
+    if given is None or "copy_of" in manifest.recipe:
         return []
     return [given] if isinstance(given, str) else list(given)
 
@@ -131,7 +132,11 @@ def funnels(root: Path, known: dict[str, Manifest], end: str = END) -> list[Funn
 
 def _sources(known: dict[str, Manifest]) -> list[str]:
     """The last dataset of each source, of several made from one dataset the first by name; tasks are not sources of documents."""
-    made = [n for n, m in known.items() if n.startswith("source/") and n.count("/") == 2 and m.table == "document" and not n.startswith("source/tasks/")]
+    made = [
+        name
+        for name, m in known.items()
+        if name.startswith("source/") and name.count("/") == 2 and m.table == "document" and not name.startswith("source/tasks/") and "copy_of" not in m.recipe
+    ]
     first = {n.split("/")[1]: n for n in reversed(made) if not any(p.split("/")[:2] == n.split("/")[:2] for p in parents(known[n]))}
     return sorted(_last(known, name) for name in first.values())
 

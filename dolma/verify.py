@@ -30,11 +30,11 @@ def verify(root: Path, dataset: str) -> Verdict:
         DataError: the dataset has no readable manifest.
         EnvironmentFault: a training stage is checked where Streaming is not installed.
     """
-    found = manifests.load(root / dataset)
+    found = manifests.at(root, dataset)
     files = [*found.files, *found.assets, *found.quarantine]
     errors = [*_manifest(found), *(error for file in files for error in _file(root / dataset, found, file))]
     lines, other = (record.check(root, found) if found.table == "checkpoint" and not errors else None) or ([], [])
-    return Verdict(dataset, len(files), sum(file.bytes for file in files), (*errors, *other), tuple(lines))
+    return Verdict(found.dataset, len(files), sum(file.bytes for file in files), (*errors, *other), tuple(lines))
 
 
 def _manifest(found: Manifest) -> Iterator[DataError]:
@@ -69,4 +69,6 @@ def _file(folder: Path, found: Manifest, file: File) -> Iterator[DataError]:
 
 
 def _again(found: Manifest) -> str:
+    if "copy_of" in found.recipe:
+        return f"delete {found.dataset} and copy or publish {found.recipe['copy_of']} again"
     return f"delete {found.dataset}/{manifests.NAME} below the root and run again: only what is damaged is made again"

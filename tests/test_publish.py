@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dolma import sql, stats
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, DataError
 from dolma.publish import _splitmix, copies, publish
@@ -88,3 +90,41 @@ def test_publish_refuses_a_stream_that_changed(root: Path) -> None:
     with pytest.raises(DataError, match="changed since"):
         publish(root, "mix/pretrain", root / "out")
     assert not (root / "out/manifest.json").exists()
+
+
+def test_a_copy_below_the_root_stands_beside_the_original(root: Path) -> None:
+    publish(root, "mix/pretrain", root / "given/away")
+    known = stats.datasets(root)
+    assert list(known) == ["given/away", "mix/pretrain", "shard/pool"] and known["mix/pretrain"] == manifests.load(root / "mix/pretrain")
+    assert (known["given/away"].dataset, known["given/away"].recipe["copy_of"]) == ("given/away", "mix/pretrain")
+    rows = sql.query(root, 'SELECT dataset, "table", rows FROM manifests').to_pylist()
+    assert [tuple(row.values()) for row in rows] == [("given/away", "sequence", 15), ("mix/pretrain", "mix", 2), ("shard/pool", "sequence", 14)]
+    shards = sql.query(root, "SELECT dataset, rows FROM shards WHERE name LIKE '%.mds' OR name LIKE '%.parquet' ORDER BY ALL").to_pylist()
+    assert [tuple(row.values()) for row in shards] == [("given/away", 15), ("mix/pretrain", 2), ("shard/pool", 4), ("shard/pool", 10)]
+    assert sql.query(root, "SELECT mix, stream, sequences FROM mixes").num_rows == 2
+    assert all(not verify(root, name).errors for name in known)
+
+    shard = next((root / "given/away").rglob("*.mds"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    (error,) = verify(root, "given/away").errors
+    assert error.where.startswith("given/away/") and "publish mix/pretrain again" in error.mend and not verify(root, "mix/pretrain").errors
+
+
+def test_what_is_damaged_in_the_original_is_not_hidden_by_a_copy(root: Path) -> None:
+    copytree(root / "mix/pretrain", root / "mix/zz_kept")
+    shard = root / "mix/pretrain" / manifests.load(root / "mix/pretrain").files[0].name
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert [name for name in stats.datasets(root) if verify(root, name).errors] == ["mix/pretrain"]
+    assert publish(root, "mix/zz_kept", root / "out").rows == 15  # the copy is read where it lies
+
+
+def test_published_documents_take_the_place_of_none(tmp_path: Path) -> None:
+    pool = pa.table({"id": ["a", "b"], "key": pa.array([1, 2], pa.int64()), "source": ["web"] * 2, "text": ["x", "y"]})
+    for name, above in (("pool/unique", "source/web/extract"), ("pool/documents", "pool/unique")):
+        dataset(tmp_path, name, pool, counts={"0:keep.in": 2, "0:keep.out": 2}, recipe={"input": above})
+    publish(tmp_path, "pool/documents", tmp_path / "source/web/given")
+    copytree(tmp_path / "pool/documents", tmp_path / "pool/a_copy")
+    known = stats.datasets(tmp_path)
+    assert stats.reached(known) == ["pool/documents"] and stats.offspring(known, "pool/unique") == ["pool/documents"] and stats._sources(known) == []
+    got = sql.query(tmp_path, "SELECT dataset, count(*) AS n FROM documents GROUP BY 1").to_pylist()
+    assert got == [{"dataset": "pool/documents", "n": 2}]

@@ -1,6 +1,7 @@
 """`dolma sql`: what the views hold, and what SQL may not do."""
 
 from pathlib import Path
+from shutil import copytree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +75,13 @@ def test_saved_measures_of_all_datasets_are_one_view(tmp_path: Path) -> None:
         dataset(tmp_path, f"measures/{name}", pa.table({"id": ["a"], column: [7]}), kind="rows", recipe={"measures_of": name})
     got = sql.query(tmp_path, "SELECT dataset, n_words, n_lines FROM measures ORDER BY 1").to_pylist()
     assert [tuple(row.values()) for row in got] == [("source/code/filter", None, 7), ("source/web/filter", 7, None)]
+
+
+def test_a_copy_of_saved_measures_counts_no_row_twice(tmp_path: Path) -> None:
+    dataset(tmp_path, "measures/source/web/filter", pa.table({"id": ["a"]}), kind="rows", recipe={"measures_of": "source/web/filter"})
+    copytree(tmp_path / "measures/source/web/filter", tmp_path / "kept")
+    assert sql.query(tmp_path, "SELECT dataset, id FROM measures").to_pylist() == [{"dataset": "source/web/filter", "id": "a"}]
+    assert sql.query(tmp_path, "SELECT id FROM kept").num_rows == 1
 
 
 def test_cells_sum_their_streams(tmp_path: Path) -> None:

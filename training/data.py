@@ -77,7 +77,7 @@ def find(root: Path, name: str, *, hashes: bool = True) -> Source:
     Raises:
         DataError: a manifest is missing, a shard differs from its manifest, or the datasets of a mix do not fit together.
     """
-    manifest = manifests.load(root / name)
+    manifest = manifests.at(root, name)
     if manifest.format == "mds":
         parts = _streams(root / name, manifest, None, hashes)
         return Source(name, manifest.fingerprint, parts, manifest.facts)
@@ -88,7 +88,7 @@ def find(root: Path, name: str, *, hashes: bool = True) -> Source:
         rates.setdefault(row["dataset"], {})[row["stream"]] = row["repeats"]
     parts, facts = [], dict[str, Any]()
     for dataset, repeats in rates.items():
-        inner = manifests.load(root / dataset)
+        inner = manifests.at(root, dataset)
         planned = {one.name: one.fingerprint for one in manifest.inputs}.get(dataset)
         if planned is not None and planned != inner.fingerprint:
             expected, mend = f"fingerprint {planned[:16]}", f"`dolma run {name}` plans it over what is there now"

@@ -92,7 +92,7 @@ def plan(stage: Stage, value: dict[str, Any], root: Path, name: str, *, hashes: 
     """
     source = data.find(root, stage.data.manifest, hashes=hashes)
     init = stage.model.init
-    parent = manifests.load(root / init.run) if isinstance(init, Init) else None
+    parent = manifests.at(root, init.run) if isinstance(init, Init) else None
     if parent is not None:
         _fits(parent, source)
     width = source.sequence_tokens if stage.batch.tokens or "tok" in stage.length.duration + stage.length.save_every else source.facts.get("sequence_tokens", 1)

@@ -12,6 +12,7 @@ import shutil
 import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from dolma.core import manifest as manifests
@@ -43,6 +44,7 @@ def run(plan: Plan, *, again: bool = False) -> bool:
         EnvironmentFault: a package is missing.
     """
     if not again and plan.fresh():
+        shutil.rmtree(plan.folder / RESUME, ignore_errors=True)  # a run killed just after its manifest left it
         log.info("%s is fresh", plan.name)
         return False
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0
@@ -71,10 +73,22 @@ def _prepare(plan: Plan, again: bool) -> None:
     memory = resume / "shared_memory"
     if memory.is_file():
         data.forget(memory.read_text())
-    whole = (resume / "latest-rank0.pt").resolve().name if (resume / "latest-rank0.pt").is_symlink() else ""
+    whole = _last_whole(resume)
     for path in resume.glob("ba*.pt"):  # written when the run was killed; Composer refuses to overwrite it
         if path.name.split("-")[0] != whole.split("-")[0]:
             path.unlink()
+
+
+def _last_whole(resume: Path) -> str:
+    """The file name of the last checkpoint that is whole, or "": the one that Composer's link names.
+
+    Composer writes a checkpoint, removes the link, sets it anew, and removes the checkpoint before. Two checkpoints and no link: it was killed between
+    the second and the third, and the newer one is whole.
+    """
+    link, found = resume / "latest-rank0.pt", sorted(resume.glob("ba*-rank0.pt"), key=lambda path: int(path.name[2:].split("-")[0]))
+    if not link.is_symlink() and len(found) > 1:
+        link.symlink_to(found[-1].name)
+    return link.resolve().name if link.is_symlink() else ""
 
 
 def _import_composer() -> None:
@@ -252,7 +266,6 @@ def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
     write_atomic(folder / "metrics.json", (json.dumps(_metrics(plan), indent=1) + "\n").encode())
     write_atomic(folder / "tokenizer.json", tokenizer.path.read_bytes())
     record = served.write(folder / RESUME / "served", plan.source.opened, folder)
-    shutil.rmtree(folder / RESUME)
     names = sorted([*(folder / "checkpoints").rglob("*.safetensors"), folder / "model.json", folder / "tokenizer.json", folder / "metrics.json"])
     files = [File(name=str(path.relative_to(folder)), rows=0, bytes=path.stat().st_size, sha256=sha256(path)) for path in names] + record
     inputs = [Input(name=plan.source.name, fingerprint=plan.source.fingerprint)]
@@ -276,4 +289,5 @@ def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
             code={"training": TRAINING_VERSION, "streaming": data.version()},
         ),
     )
+    shutil.rmtree(folder / RESUME, ignore_errors=True)  # last: until the manifest is there, it is all that a killed run can go on from
     log.info("%s is done: %d updates, %s tokens", plan.name, plan.updates, f"{seen['tokens']:,}")

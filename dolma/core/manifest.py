@@ -87,6 +87,17 @@ def load(folder: Path) -> Manifest:
         ) from error
 
 
+def at(root: Path, name: str) -> Manifest:
+    """The manifest of the dataset that lies at `root / name`, under the name of this place: with `dataset` its shards are found again.
+
+    A copy, such as a mix published below the root, still says in its file what it was copied from. Here that stands as `copy_of` in its recipe.
+
+    Raises what `load` does.
+    """
+    found, place = load(root / name), Path(name).as_posix()
+    return found if found.dataset == place else found.model_copy(update={"dataset": place, "recipe": {**found.recipe, "copy_of": found.dataset}})
+
+
 def exists(folder: Path) -> bool:
     """Whether `folder` holds a finished dataset."""
     return (folder / NAME).is_file()

@@ -277,7 +277,7 @@ def read_unit(plan: Plan, compiled: Compiled, unit: Unit, ledger: Ledger, work: 
         if shard.file.extra.get("format") == "mds":
             from dolma.io import mds
 
-            for batch in mds.streams(Path(shard.path)).to_batches():
+            for batch in mds.streams(Path(shard.path), shard.dataset).to_batches():
                 ledger.moved("read:input", batch.num_rows, batch.num_rows)
                 yield _typed(batch, compiled.source, shard.dataset)
             continue

@@ -150,16 +150,16 @@ def _describe(where: Path, folder: Path, counted: list[tuple[int, int]], constan
     yield File(name=str(index.relative_to(folder)), rows=0, bytes=index.stat().st_size, sha256=sha256(index), extra=constants)
 
 
-def streams(folder: Path) -> pa.Table:
-    """One row a stream of an MDS dataset: dataset, stream (its folder), source, topic, vigintile, lang (NULL where cells are
-    not separated by it), sequences, tokens; in the manifest's order."""
+def streams(folder: Path, dataset: str | None = None) -> pa.Table:
+    """One row a stream of an MDS dataset: dataset (by default as its manifest says), stream (its folder), source, topic, vigintile, lang
+    (NULL where cells are not separated by it), sequences, tokens; in the manifest's order."""
     found = manifest.load(folder)
     rows: dict[str, dict[str, Any]] = {}
     for file in found.files:
         stream = file.name.rsplit("/", 1)[0]
         safe_join(folder, file.name)
         row = rows.setdefault(
-            stream, {"dataset": found.dataset, "stream": stream, **{name: file.extra.get(name) for name in CONSTANTS}, "sequences": 0, "tokens": 0}
+            stream, {"dataset": dataset or found.dataset, "stream": stream, **{name: file.extra.get(name) for name in CONSTANTS}, "sequences": 0, "tokens": 0}
         )
         row["sequences"] += file.rows
         row["tokens"] += file.tokens

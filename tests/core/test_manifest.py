@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pyarrow as pa
@@ -55,6 +56,14 @@ def test_a_dataset_without_a_manifest_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no manifest") as error:
         manifest.read(tmp_path / "a/b")
     assert error.value.where == str(tmp_path / "a/b") and "dolma run" in error.value.mend
+
+
+def test_a_dataset_has_the_name_of_its_place(tmp_path: Path) -> None:
+    dataset(tmp_path, "a/b", pa.table({"x": [1]}), kind="rows", recipe={"input": "a/c"})
+    assert manifest.at(tmp_path, "a/b") == manifest.at(tmp_path, "./a/b/") == manifest.load(tmp_path / "a/b")
+    copytree(tmp_path / "a/b", tmp_path / "d")
+    copy = manifest.at(tmp_path, "d")
+    assert (copy.dataset, copy.recipe) == ("d", {"input": "a/c", "copy_of": "a/b"}) and copy.files == manifest.load(tmp_path / "a/b").files
 
 
 def test_a_manifest_damaged_anywhere_is_refused(tmp_path: Path) -> None:

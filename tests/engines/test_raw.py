@@ -16,7 +16,7 @@ from dolma.core.errors import DataError, EnvironmentFault, Partial
 from dolma.io import raw
 from dolma.runner import Dataset, Run, _engine
 from tests.engines.flow import RECIPES, write_env, write_raw, write_recipes
-from tests.io.test_warc import RECORDS
+from tests.io.records import RECORDS
 from tests.server import Web, serving
 
 pytest.importorskip("fsspec")

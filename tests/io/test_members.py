@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from dolma.core.errors import DataError
 from dolma.io.warc import warc
 from tests.conftest import KIT
-from tests.io.test_warc import DICTIONARY, FRAMES, RECORDS, TRAINED, ZIPPED, ZSTD, record, response, skippable
+from tests.io.records import DICTIONARY, FRAMES, RECORDS, TRAINED, ZIPPED, ZSTD, record, response, skippable
 
 Rows = list[dict[str, Any]]
 NOISE = b"noise \x1f\x8b\x08 \x28\xb5\x2f\xfd WARC/1.0 " * 5

@@ -64,19 +64,27 @@ def _shards(root: Path, cells: pa.Table, tokenizer: str) -> None:
 
 
 def _run(root: Path) -> None:
-    """The log of pretraining as the trainer writes it, over the rows that Streaming serves for that mix and seed."""
-    from training.data import find, forget, open_rows, shared_memory
+    """The log and the record of pretraining as the trainer writes them, over the rows that Streaming serves for that mix and seed."""
+    from training import served
+    from training.data import find, forget, open_rows, shared_memory, version
 
     folder = root / "train/pretrain"
-    rows = open_rows(find(root, "mix/pretrain"), batch=BATCH, seed=SEED)
+    source = find(root, "mix/pretrain")
+    rows = open_rows(source, batch=BATCH, seed=SEED, update=BATCH)
+    record = served.Record(folder / "_parts", source.opened, True, lambda mine: [mine])
     order, lines = iter(rows), []
     for step in range(1, UPDATES + 1):
         index = [int(next(order)["index"]) for _ in range(BATCH)]
         line = {"step": step, "tokens": step * BATCH * LENGTH, "loss": 2 + 4 / step, "lr": 1e-3, "batch": f"{crc32(repr(index).encode()):08x}"}
         lines.append(json.dumps(line))
+        record.add(step, np.array(index))
     order.close()
     forget(shared_memory(rows))
     (folder / "run.jsonl").write_text("\n".join(lines) + '\n{"step": 41, "lo')
+    record.flush()
     known = manifests.load(folder)
-    recipe = {"stage": "pretrain", "data": {"manifest": "mix/pretrain", "seed": SEED}}
-    manifests.save(folder, known.model_copy(update={"recipe": recipe, "tokens": UPDATES * BATCH * LENGTH}))
+    files = [*known.files, *served.write(folder / "_parts", source.opened, folder)]
+    recipe = {"stage": "pretrain", "data": {"manifest": "mix/pretrain", "seed": SEED}, "objective": {"kind": "lm"}, "batch": {"sequences": BATCH}}
+    more = {"recipe": recipe, "tokens": UPDATES * BATCH * LENGTH, "files": files, "bytes": sum(file.bytes for file in files)}
+    inputs = [manifests.Input(name=source.name, fingerprint=source.fingerprint)]
+    manifests.save(folder, known.model_copy(update={**more, "counts": {"updates": UPDATES}, "inputs": inputs, "code": {"streaming": version()}}))

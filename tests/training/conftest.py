@@ -114,6 +114,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_root(tmp_path_factory.mktemp("flow"))
 
 
+@pytest.fixture(scope="session")
+def child(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a trainer in a process of its own; what the first one compiles, the others read."""
+    from tests.training.processes import environment
+
+    return environment(tmp_path_factory.mktemp("compiled"))
+
+
 @pytest.fixture
 def own_root(root: Path, tmp_path: Path) -> Path:
     """A copy of the small flow to write to."""

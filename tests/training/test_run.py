@@ -1,11 +1,9 @@
 """Whole runs of a tiny model: hand-over, resume after a kill, what is checked before, export and average. Slow: Composer takes seconds to import."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,22 @@ import yaml
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
 from dolma.core.files import lock
+from tests.training.processes import finish, kill
 from training import average, checkpoint
 from training.cli import main
 from training.export import compare, export
 
 pytestmark = pytest.mark.slow
 DIMS = {"d": 16, "layers": 4, "heads": 2, "kv_heads": 1, "ffn": 24, "window": 16}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """What runs here is compared bit by bit with what ran in a process of its own."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _stage(folder: Path, name: str, **changes: Any) -> Path:
@@ -40,27 +48,6 @@ def _stage(folder: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-def _start(path: Path, root: Path, *more: str) -> subprocess.Popen[bytes]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen([sys.executable, "-m", "training.cli", "run", str(path), "--root", str(root), *more], env=env, stderr=subprocess.PIPE)
-
-
-def _finish(process: subprocess.Popen[bytes]) -> str:
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said.decode()
-    return said.decode()
-
-
-def _kill_after(updates: int, path: Path, root: Path) -> None:
-    """Start the stage as train/killed, and kill it when it has logged so many updates."""
-    process, log = _start(path, root, "--out", "train/killed"), root / "train/killed/run.jsonl"
-    while process.poll() is None and (not log.is_file() or log.read_bytes().count(b"\n") < updates):
-        time.sleep(0.005)
-    assert process.poll() is None, "it ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
 def _logged(run: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / "run.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
@@ -70,27 +57,36 @@ def _weights(run: Path) -> list[tuple[str, str]]:
     return [(file.name, file.sha256) for file in manifests.load(run).files]
 
 
-def test_a_killed_run_resumes_to_the_same_losses_batches_and_weights(own_root: Path, tmp_path: Path) -> None:
-    path = _stage(tmp_path, "pretrain", length={"duration": "300ba", "save_every": "20ba"})
-    _finish(_start(path, own_root, "--out", "train/whole"))
-    _kill_after(50, path, own_root)
-    assert not manifests.exists(own_root / "train/killed")
-    said = _finish(_start(path, own_root, "--out", "train/killed"))
-    assert "resumes after update" in said and "resumes after update 0" not in said
+def test_a_killed_run_resumes_to_the_same_losses_batches_and_weights(
+    own_root: Path, tmp_path: Path, child: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _stage(tmp_path, "pretrain", length={"duration": "90ba", "save_every": "20ba"})  # an epoch has 58 updates
+    arguments = ["run", str(path), "--root", str(own_root), "--out"]
+    assert main([*arguments, "train/whole"]) == 0
     whole, killed = own_root / "train/whole", own_root / "train/killed"
-    assert _logged(whole) == _logged(killed) and len(_logged(whole)) == 300
+    kill("link", 2, [*arguments, "train/killed"], child)
+    assert sorted(path.name for path in (killed / "_resume").glob("*.pt")) == ["ba20-rank0.pt", "ba40-rank0.pt"]  # two, and no link
+    assert "resumes after update 40 of 90" in kill("update", 70, [*arguments, "train/killed"], child)
+    assert len(_logged(killed)) == 70 and not manifests.exists(killed)
+    assert "resumes after update 60 of 90" in finish([*arguments, "train/killed"], child)
+    assert _logged(whole) == _logged(killed) and len(_logged(whole)) == 90
     assert _weights(whole) == _weights(killed)
-    assert sorted(p.name for p in killed.iterdir() if p.name != ".lock") == [
-        "checkpoints",
-        "manifest.json",
-        "metrics.json",
-        "model.json",
-        "run.jsonl",
-        "served",
-        "tokenizer.json",
-    ]
-    assert "is fresh" in _finish(_start(path, own_root, "--out", "train/killed"))
+    there = ["checkpoints", "manifest.json", "metrics.json", "model.json", "run.jsonl", "served", "tokenizer.json"]
+    assert sorted(p.name for p in killed.iterdir() if p.name != ".lock") == there
+    capsys.readouterr()
+    assert main([*arguments, "train/killed"]) == 0 and "is fresh" in capsys.readouterr().err
     assert _logged(whole)[-1]["loss"] < _logged(whole)[0]["loss"] - 0.5
+
+
+def test_a_run_killed_while_the_link_was_set_anew_goes_on_from_the_newer_checkpoint(tmp_path: Path) -> None:
+    from training.run import _last_whole
+
+    (tmp_path / "ba80-rank0.pt").touch()
+    assert _last_whole(tmp_path) == ""  # the first one may have been killed in the writing
+    (tmp_path / "ba100-rank0.pt").touch()
+    assert _last_whole(tmp_path) == "ba100-rank0.pt" and (tmp_path / "latest-rank0.pt").resolve() == tmp_path / "ba100-rank0.pt"
+    (tmp_path / "ba120-rank0.pt").touch()
+    assert _last_whole(tmp_path) == "ba100-rank0.pt"  # the link still names the one before
 
 
 def test_a_run_killed_after_its_last_update_is_finished_and_two_at_once_are_refused(own_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +104,14 @@ def test_a_run_killed_after_its_last_update_is_finished_and_two_at_once_are_refu
     assert not manifests.exists(own_root / "train/late")
     with lock(own_root / "train/late"):
         assert main(arguments) == 4
+    trained = (own_root / "train/late/checkpoints/ba000006/model.safetensors").stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        patched.setattr(runs.manifests, "save", dies)  # all is hashed, and nothing says yet that it is done
+        assert main(arguments) == 130
     assert main(arguments) == 0
     assert len(_logged(own_root / "train/late")) == 6 and manifests.load(own_root / "train/late").counts["updates"] == 6
+    assert (own_root / "train/late/checkpoints/ba000006/model.safetensors").stat().st_mtime_ns == trained
+    assert not (own_root / "train/late/_resume").exists()
     first = (own_root / "train/late/model.json").stat().st_mtime_ns
     assert main(arguments) == 0 and (own_root / "train/late/model.json").stat().st_mtime_ns == first
     assert main([*arguments, "--again"]) == 0 and (own_root / "train/late/model.json").stat().st_mtime_ns > first
@@ -177,7 +179,7 @@ def test_the_next_stage_takes_weights_and_moments_and_starts_its_own_schedule(ow
     torch.testing.assert_close(average.last(parent, 1)["lm_head.weight"], checkpoint.weights(folders[2])["lm_head.weight"])
 
 
-def test_killed_rollouts_go_on_with_the_same_prompts_answers_and_rewards(own_root: Path, tmp_path: Path) -> None:
+def test_killed_rollouts_go_on_with_the_same_prompts_answers_and_rewards(own_root: Path, tmp_path: Path, child: dict[str, str]) -> None:
     assert main(["run", str(_stage(tmp_path, "pretrain", length={"duration": "4ba", "save_every": "4ba"})), "--root", str(own_root)]) == 0
     path = _stage(
         tmp_path,
@@ -186,21 +188,21 @@ def test_killed_rollouts_go_on_with_the_same_prompts_answers_and_rewards(own_roo
         model={"init": {"run": "train/pretrain", "load": ["weights"]}},
         objective={"kind": "rlvr", "group": 4, "max_new": 8, "minibatches": 2, "reward": "random"},
         batch={"sequences": 3},
-        length={"duration": "120ba", "save_every": "15ba"},  # an odd number of updates: a batch of the round waits in the checkpoint
+        length={"duration": "36ba", "save_every": "9ba"},  # after an odd number of updates a batch of the round waits in the checkpoint
     )
-    _finish(_start(path, own_root, "--out", "train/whole"))
-    _kill_after(40, path, own_root)
-    assert "resumes after update" in _finish(_start(path, own_root, "--out", "train/killed"))
+    arguments = ["run", str(path), "--root", str(own_root), "--out"]
+    assert main([*arguments, "train/whole"]) == 0
+    kill("update", 31, [*arguments, "train/killed"], child)
+    assert "resumes after update 27 of 36" in finish([*arguments, "train/killed"], child)
     whole, killed = own_root / "train/whole", own_root / "train/killed"
-    assert _logged(whole) == _logged(killed) and len(_logged(whole)) == 120
+    assert _logged(whole) == _logged(killed) and len(_logged(whole)) == 36
     assert _weights(whole) == _weights(killed)
     assert all(0 <= line["reward"] <= 1 and line["informative"] > 0.3 for line in _logged(whole))
 
 
-def test_it_runs_below_composers_launcher(own_root: Path, tmp_path: Path) -> None:
+def test_it_runs_below_composers_launcher(own_root: Path, tmp_path: Path, child: dict[str, str]) -> None:
     path = _stage(tmp_path, "pretrain", length={"duration": "4ba", "save_every": "2ba"})
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-m", "composer.cli.launcher", "-n", "1", "-m", "training.cli", "run", str(path), "--root", str(own_root)]
-    done = subprocess.run(command, env=env, capture_output=True, timeout=300, check=False)
+    done = subprocess.run(command, env=child, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert len(_logged(own_root / "train/pretrain")) == 4

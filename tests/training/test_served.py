@@ -1,10 +1,5 @@
 """What a stage serves: counts of a mix are exact, the record is that of an unbroken run, and `dolma verify` finds what differs from the plan."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,18 +14,20 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dolma import sql
 from dolma.core import manifest as manifests
 from dolma.core.files import sha256
 from dolma.io import mds
 from dolma.served import rows as lines
 from dolma.verify import verify
 from tests.training.conftest import LENGTH, write_dataset
+from tests.training.processes import kill
 from training import data, served
 from training.cli import main
 
 pytestmark = pytest.mark.slow
 RATES = {"web/a": 0.0, "web/b": 0.5, "web/c": 1.0, "code/d": 2.7}
-ROWS = {"web/a": 30, "web/b": 61, "web/c": 40, "code/d": 53}  # an epoch: 30 + 40 + 143 = 213, 26 updates of 8 and a rest of 5
+ROWS = {"web/a": 30, "web/b": 61, "web/c": 40, "code/d": 53, "wiki/e": 25}  # an epoch: 30 + 40 + 143 = 213, 26 updates of 8 and a rest of 5; no wiki/e
 Table = Callable[..., None]
 
 
@@ -74,20 +71,22 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return Path(copytree(trained, tmp_path / "root"))
 
 
-def _edit(run: Path, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> None:
+def _edit(
+    run: Path, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]], stage: str = "train/pretrain", name: str = "served/rows.parquet"
+) -> None:
     """Change the record, and make manifest and hash fit it."""
-    folder, name = run / "train/pretrain", "served/rows.parquet"
+    folder = run / stage
     old = pq.read_table(folder / name)
     new = change({column: old[column].to_numpy().copy() for column in old.column_names})
     pq.write_table(pa.table(new, schema=old.schema), folder / name)
     found = manifests.load(folder)
-    fresh = {"rows": len(new["row"]), "bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
+    fresh = {"rows": len(next(iter(new.values()))), "bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
     files = [file.model_copy(update=fresh) if file.name == name else file for file in found.files]
     manifests.save(folder, found.model_copy(update={"files": files, "bytes": sum(file.bytes for file in files)}))
 
 
-def _error(run: Path) -> str:
-    errors = verify(run, "train/pretrain").errors
+def _error(run: Path, stage: str = "train/pretrain") -> str:
+    errors = verify(run, stage).errors
     assert errors
     return str(errors[-1])
 
@@ -171,22 +170,57 @@ def test_another_seed_and_another_mix_are_found(run: Path, table: Table) -> None
     assert "update 1" in _error(run)
 
 
+@pytest.mark.parametrize("stream", ["wiki/e", "web/a"], ids=["not in the mix", "no repeats"])
+def test_a_stream_that_the_mix_leaves_out_is_not_served_and_is_named_if_it_was(run: Path, stream: str) -> None:
+    assert any(file.name.startswith(f"{stream}/") for file in manifests.load(run / "shard/four").files)
+    opened = pq.read_table(run / "train/pretrain/served/streams.parquet")["stream"].to_pylist()
+    assert stream not in opened and not verify(run, "train/pretrain").errors
+    _edit(run, lambda names: {**names, "stream": np.where(names["stream"] == "web/b", stream, names["stream"])}, name="served/streams.parquet")
+    said = _error(run)
+    assert "a stream was served that the plan has not" in said and f"shard/four/{stream}" in said and "mix/pretrain" in said
+
+
+def test_the_views_count_what_was_served_beside_what_was_planned(trained: Path) -> None:
+    joined = "SELECT m.stream, m.sequences, s.epoch, s.ran, s.served FROM mixes m LEFT JOIN served s USING (mix, dataset, stream) WHERE mix = 'mix/pretrain'"
+    record = pq.read_table(trained / "train/pretrain/served/rows.parquet").to_pylist()
+    names = pq.read_table(trained / "train/pretrain/served/streams.parquet")["stream"].to_pylist()
+    counted = Counter((names[row["stream"]], int(row["update"] > 26)) for row in record)
+    with sql.open(trained) as db:
+        rows = db.query(f"{joined} AND coalesce(stage = 'pretrain', true) ORDER BY ALL").to_pylist()
+        planned = {stream: int(ROWS[stream] * rate) for stream, rate in RATES.items()}
+        assert {(row["stream"], row["sequences"]) for row in rows} == set(planned.items())
+        assert {(row["stream"], row["epoch"]): row["served"] for row in rows if row["epoch"] is not None} == counted and len(counted) == 6
+        assert {row["stream"]: row["epoch"] for row in rows if row["served"] is None} == {"web/a": None}
+        assert {row["epoch"]: row["ran"] for row in rows} == {0: 1.0, 1: 0.5, None: None}
+        total = db.query("SELECT sum(served)::BIGINT AS n, sum(DISTINCT sequences)::BIGINT AS of FROM served WHERE stage = 'pretrain'").to_pylist()
+        assert total == [{"n": 39 * 8, "of": sum(planned.values())}]
+        every = db.query("SELECT update, stream, row FROM served_rows WHERE stage = 'pretrain' ORDER BY ALL")
+        assert every.to_pylist() == record
+        listed = db.columns("SELECT view, columns FROM views WHERE view LIKE 'served%' ORDER BY 1")
+        assert listed["view"] == ["served", "served_rows", "served_streams"]
+
+
+def test_a_stage_over_a_copy_of_shards_is_checked_against_the_copy(run: Path) -> None:
+    copytree(run / "shard/four", run / "other/four")
+    stage = _stage(run, data={"manifest": "other/four"}, length={"duration": "2ba", "save_every": "2ba"})
+    assert main(["run", str(stage), "--root", str(run), "--out", "train/copy"]) == 0
+    verdict = verify(run, "train/copy")
+    assert not verdict.errors and sum(one.served for one in verdict.served) == 16
+    assert {one.stream for one in verdict.served} == {f"other/four/{stream}" for stream in ROWS}
+    copytree(run / "train/copy", run / "train/again")
+    _edit(run, lambda record: {**record, "row": record["row"] + 1000}, "train/again")
+    assert "train/again/served/rows.parquet" in _error(run, "train/again") and not verify(run, "train/copy").errors
+
+
 def test_a_changed_file_is_found_before_it_is_read(run: Path) -> None:
     path = run / "train/pretrain/served/rows.parquet"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert "bytes were changed" in _error(run)
 
 
-def test_a_killed_run_has_the_record_of_the_unbroken_one(trained: Path) -> None:
+def test_a_killed_run_has_the_record_of_the_unbroken_one(trained: Path, child: dict[str, str]) -> None:
     stage = _stage(trained, length={"duration": "52ba", "save_every": "26ba"})  # the checkpoint is at the end of an epoch
-    command = [sys.executable, "-m", "training.cli", "run", str(stage), "--root", str(trained), "--out", "train/killed"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    process, log = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL), trained / "train/killed/run.jsonl"
-    while process.poll() is None and (not log.is_file() or log.read_bytes().count(b"\n") < 30):
-        time.sleep(0.002)
-    assert process.poll() is None, "it ended before it could be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill("update", 30, ["run", str(stage), "--root", str(trained), "--out", "train/killed"], child)
     left = [path.name for path in served.parts(trained / "train/killed/_resume/served")]
     assert left == ["000000026.parquet"]
     assert main(["run", str(stage), "--root", str(trained), "--out", "train/killed"]) == 0
@@ -197,7 +231,7 @@ def test_a_killed_run_has_the_record_of_the_unbroken_one(trained: Path) -> None:
     assert not verify(trained, "train/killed").errors
 
 
-def test_pairs_and_rollouts_have_a_record_too(trained: Path) -> None:
+def test_pairs_and_rollouts_have_a_record_too(trained: Path, tmp_path: Path) -> None:
     start = {"init": {"run": "train/pretrain", "load": ["weights"]}}
     pairs = _stage(trained, data={"manifest": "shard/dpo"}, model=start, objective={"kind": "dpo", "beta": 5}, length={"duration": "2ep", "save_every": "1ep"})
     assert main(["run", str(pairs), "--root", str(trained), "--out", "train/dpo"]) == 0
@@ -208,6 +242,22 @@ def test_pairs_and_rollouts_have_a_record_too(trained: Path) -> None:
     assert main(["run", str(_stage(trained, model=start, objective=rlvr, **prompts)), "--root", str(trained), "--out", "train/rlvr"]) == 0
     verdict = verify(trained, "train/rlvr")
     assert not verdict.errors and verdict.served[0].planned is None and 4 <= verdict.served[0].served <= 12
+    with sql.open(trained) as db:
+        seen = db.query("SELECT stage, stream, epoch, sequences, ran, served FROM served WHERE stage IN ('dpo', 'rlvr') ORDER BY 1, epoch").to_pylist()
+    rollouts = ("rlvr", "prompts", None, 40, None, verdict.served[0].served)
+    assert [tuple(row.values()) for row in seen] == [("dpo", "pairs", 0, 48, 1.0, 48), ("dpo", "pairs", 1, 48, 1.0, 48), rollouts]
+
+    own = Path(copytree(trained, tmp_path / "root"))
+    _edit(own, lambda record: {name: np.concatenate([column, column[-1:], column[-1:], column[-1:]]) for name, column in record.items()}, "train/rlvr")
+    assert "update 4: an update has another number of prompts" in _error(own, "train/rlvr") and "at most 3" in _error(own, "train/rlvr")
+    _edit(own, lambda record: {name: column[: np.searchsorted(record["update"], 4) + 1] for name, column in record.items()}, "train/rlvr")
+    assert not verify(own, "train/rlvr").errors  # one prompt: the other groups may have taught nothing
+    found = manifests.load(own / "train/rlvr")
+    every = {**found.recipe, "objective": {**found.recipe["objective"], "filter_zero": False}}
+    manifests.save(own / "train/rlvr", found.model_copy(update={"recipe": every}))
+    assert "another number of prompts" in _error(own, "train/rlvr")
+    _edit(own, lambda record: {**record, "row": record["row"] + 40}, "train/rlvr")
+    assert "no such row" in _error(own, "train/rlvr")
 
 
 def test_the_record_of_several_processes_is_one_record_and_is_cut_on_resume(tmp_path: Path) -> None:
