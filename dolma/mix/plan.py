@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 
 from dolma.core.recipe import STREAMS
 from dolma.core.step import reduce_step
-from dolma.mix import serve
+from dolma.mix import asked, serve
+from dolma.mix import floors as overlap
 from dolma.mix.rates import Streams, rates
 from dolma.mix.shares import Amount, Buckets, Cap, Fixed, Floors, Shares, Terms, Upsampling, Vigintile, Within
 
@@ -38,7 +39,7 @@ def _terms(params: dict[str, Any]) -> Terms:
     return Terms(**given)
 
 
-@reduce_step(needs=("dataset", "stream", "source", "topic", "vigintile", "lang", "sequences", "tokens"), out=_checked, version=3)
+@reduce_step(needs=("dataset", "stream", "source", "topic", "vigintile", "lang", "sequences", "tokens"), out=_checked, version=4)
 def plan_mix(
     batches: Iterator[pa.RecordBatch],
     *,
@@ -69,7 +70,8 @@ def plan_mix(
         repeats: copies of a source, or of its vigintiles, in place of a share: `{math: 4.5, web: {20: 4, 16: 1}}`.
         upsampling: the quality curve within each topic of the sources with vigintiles.
         best: for a source, the lowest vigintile that is taken: `{web: 15}` is a flat filter to the top 30 %.
-        floors: least share of a source (of the mix) or of `source/topic`, `source/language` (of the source); others keep their proportions.
+        floors: least share of a source (of the mix) or of `source/topic`, `source/language` (of the source); others keep their proportions. Topics and
+            languages overlap: each floor holds by itself.
         min_repeats: the same as a floor in copies of what there is.
         max_repeats: most copies of a token: a number, or by source, `source/topic` or `source/language` (others: 7). Under a curve its `cap` holds, or what
             is said here of this source, topic or language where that is less.
@@ -78,16 +80,20 @@ def plan_mix(
         topic, language and source and of the mix (largest remainders), which is therefore within one sequence of `tokens`.
     Raises:
         ConfigError: (or Errors with all of them) shares that do not sum to 1, names that no stream has, or a part that cannot give what is asked of it under
-            the caps: what is missing, and each mend that suffices alone.
+            the caps: what is missing, and each mend that suffices alone; or a field that would hold for nothing, or a mix of no sequence.
     """
     held = list(batches)
     table = pa.Table.from_batches(held) if held else STREAMS.empty_table()
     streams = Streams.of(table)
-    asked = {"tokens": tokens, "shares": shares, "topics": topics, "languages": languages, "buckets": buckets, "repeats": repeats, "upsampling": upsampling}
-    rate, part = rates(streams, _terms({**asked, "best": best, "floors": floors, "min_repeats": min_repeats, "max_repeats": max_repeats}))
+    given = {"tokens": tokens, "shares": shares, "topics": topics, "languages": languages, "buckets": buckets, "repeats": repeats, "upsampling": upsampling}
+    terms = _terms({**given, "best": best, "floors": floors, "min_repeats": min_repeats, "max_repeats": max_repeats})
+    terms.check()
+    asked.check(streams, terms)
+    rate, part = rates(streams, overlap.restated(streams, terms))
     sources = np.unique(streams.source, return_inverse=True)[1]
     order = np.lexsort((_strings(table, "stream"), _strings(table, "dataset")))
     served = serve.whole(streams.sequences * rate, sources, part, ties=np.argsort(order))
+    asked.some(served, streams.sequences, terms, streams.tokens)
     made = {"repeats": serve.exact(streams.sequences, served), "sequences": served, "tokens": served * streams.tokens // np.maximum(streams.sequences, 1)}
     return pa.table([pa.array(made[name], kind) if name in made else table[name] for name, kind in MIX.items()], schema=pa.schema(list(MIX.items())))
 
