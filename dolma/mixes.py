@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from dolma.console import amount
 from dolma.core import config
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, DataError
@@ -185,13 +186,12 @@ def _key(inner: dict[Any, Any], part: str) -> Any:
 
 def _value(text: str) -> Any:
     try:
-        number = float(text.replace("_", ""))
+        return amount(text)
     except ValueError:
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set ...={text}", "not YAML", got=text, expected="such as {wiki: 0.01}", mend="close what is open") from error
-    return int(number) if number.is_integer() else number
 
 
 def _others(made: dict[str, Any], place: tuple[str, ...], keys: set[Any]) -> None:

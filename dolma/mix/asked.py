@@ -75,8 +75,8 @@ def _topics(streams: Streams, terms: Terms, rows: Mapping[str, np.ndarray]) -> I
     elif both := [source for source in without if named[source]]:
         what = f"topics for all sources are for those with vigintiles: source {', '.join(both)} has such topics, and no vigintiles"
         got, expected = f"{both[0]} with {', '.join(named[both[0]])}", "shares by source, or vigintiles"
-        yield ConfigError("plan_mix: topics", what, got=got, expected=expected, mend=f"`topics: {{SOURCE: {{...}}}}` for each source that is meant")
+        yield ConfigError("plan_mix: topics", what, got=got, expected=expected, mend="`topics: {SOURCE: {...}}` for each source that is meant")
     elif without:
         had = {source: sorted(set(streams.topic[rows[source]].tolist()) - {NONE["topic"]}) for source in without}
         names = ", ".join(f"{source} (topics {', '.join(there[:3])})" if (there := had[source]) else f"{source} (no topics)" for source in without)
-        log.warning("%s", f"plan_mix: `topics` does not hold for {names}: no vigintiles; it is taken as it is in the pool unless `topics: {{SOURCE: ...}}` says")
+        log.warning("%s", f"plan_mix: `topics` does not hold for {names}: no vigintiles; taken as in the pool, unless `topics: {{SOURCE: ...}}` says")

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
+from dolma.console import amount
 from dolma.core.recipe import STREAMS
 from dolma.core.step import reduce_step
 from dolma.mix import asked, serve
@@ -26,6 +27,7 @@ MIX = {
     "sequences": pa.int64(),
     "tokens": pa.int64(),
 }
+Tokens = Annotated[int, Field(ge=1), BeforeValidator(lambda value: amount(value) if isinstance(value, str) else value)]
 
 
 def _checked(params: BaseModel) -> dict[str, pa.DataType]:
@@ -44,7 +46,7 @@ def plan_mix(
     batches: Iterator[pa.RecordBatch],
     *,
     folder: Path,
-    tokens: Annotated[int, Field(ge=1)] | None = None,
+    tokens: Tokens | None = None,
     shares: Shares | None = None,
     topics: Within | None = None,
     languages: Within | None = None,
@@ -62,7 +64,7 @@ def plan_mix(
     alike. Shares sum to 1 in each mapping, and what a mapping does not name gets nothing. A topic of NULL is named `all`, a language of NULL `und`.
 
     Args:
-        tokens: of the whole mix; may be left out where `repeats` says all.
+        tokens: of the whole mix, such as 2_000_000 or 6T; may be left out where `repeats` says all.
         shares: of each source, of the tokens that `repeats` leaves.
         topics: share of each topic within the sources that have quality; or by source: `{web: {law: 0.3, art: 0.7}}`.
         languages: share of each language within every source, or by source; cells must be separated by language (`by: [lang]` of `tag_cell` and `pack`).

@@ -13,7 +13,7 @@ from dolma.core.errors import ConfigError, DolmaError, Errors
 
 MOST = 7.0  # copies, where nothing else is said: the cap of the published mix (Olmo 3 report, quality-aware upsampling)
 SUM = 1e-9  # tenths sum to 1 but for rounding
-LEAST, LARGEST = 1e-15, 1e15  # of shares and copies: a token of a pool of 1e15, and as many copies of one. Beyond is a slip, and its products under- or overflow
+LEAST, LARGEST = 1e-15, 1e15  # of shares and copies: a token of a pool of 1e15, and as many copies of one. Beyond is a slip, whose products may overflow
 
 
 def whole(weights: Mapping[Any, float]) -> Mapping[Any, float]:

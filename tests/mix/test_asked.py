@@ -74,4 +74,4 @@ def test_a_user_reads_them_all_at_once_before_anything_is_planned(tmp_path: Any,
     assert "mix/wrong: plan_mix: best.code: source code has no vigintiles" in said.err and "mix/wrong: plan_mix: topics: topics for all" in said.err
     assert main(["mix", "mix/plain", "--set", "tokens=0.8K", "--format", "csv", *flow]) == 0
     said = capsys.readouterr()
-    assert "1000" in said.out and "800" in said.out
+    assert "\ncode,160,536,664," in said.out and "\nweb,80,264,336," in said.out
