@@ -173,7 +173,7 @@ class Terms:
 
 
 def _flat(repeats: Mapping[str, float | dict[int, float]]) -> dict[str, float]:
-    whole = {source: copies for source, copies in repeats.items() if not isinstance(copies, dict)}
+    whole: dict[str, float] = {source: copies for source, copies in repeats.items() if not isinstance(copies, dict)}
     return whole | {f"{source}.{level}": n for source, copies in repeats.items() if isinstance(copies, dict) for level, n in copies.items()}
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from dolma.cli import main
-from tests.mix.flow import write_flow
 from tests.mix.test_plan import CURVE, LENGTH, POOL, amount, planned, refused, repeats, stream
 
 WIKI = [*POOL, stream("wiki", "law", 0, 50), stream("wiki", "art", 0, 50)]
@@ -61,17 +59,3 @@ def test_nothing_to_mix_is_said_and_not_blamed_on_repeats() -> None:
         for params in ({"tokens": 1000, "shares": None}, {"tokens": 1000, "shares": {"web": 1.0}}, {"tokens": None, "shares": None, "repeats": {"web": 1.0}}):
             (error,) = refused(pool, **params)
             assert (error.where, error.what, error.got) == ("plan_mix: input", "there is nothing to mix", got)
-
-
-def test_a_user_reads_them_all_at_once_before_anything_is_planned(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = {"tokens": 2000, "shares": {"web": 0.5, "code": 0.5}, "best": {"code": 4}, "topics": {"art": 1.0}}
-    cells = {"web/-/art/0": 10, "code/-/-/0": 20}
-    flow = write_flow(tmp_path, cells, plain={"tokens": "1K"}, wrong=wrong)
-    assert main(["run", "mix/plain", *flow]) == 0
-    capsys.readouterr()
-    assert main(["plan", "mix/wrong", *flow]) == 2
-    said = capsys.readouterr()
-    assert "mix/wrong: plan_mix: best.code: source code has no vigintiles" in said.err and "mix/wrong: plan_mix: topics: topics for all" in said.err
-    assert main(["mix", "mix/plain", "--set", "tokens=0.8K", "--format", "csv", *flow]) == 0
-    said = capsys.readouterr()
-    assert "\ncode,160,536,664," in said.out and "\nweb,80,264,336," in said.out
