@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dolma.console import amount
+from dolma.core.amounts import amount
 
 Verb = Callable[..., argparse.ArgumentParser]
 STATS_EXAMPLES = """examples:

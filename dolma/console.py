@@ -3,9 +3,7 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Collection, Iterable, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
@@ -20,23 +18,6 @@ def short(value: float | int | None) -> str:
             scaled = value / size
             return f"{scaled:.0f}{unit}" if abs(scaled) >= 99.95 else f"{scaled:.3g}{unit}"
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.3g}"
-
-
-def amount(text: str) -> int | float:
-    """The number that a text means: `5.93e12`, `6T`, `150B`, `2.5M`, `6_000_000`; the units are those of `short`. An int where it is whole.
-
-    Raises:
-        ValueError: it is none, or is not finite.
-    """
-    written, units = text.strip(), {unit: step for step, unit in UNITS}
-    step = units.get(written[-1:], 1)
-    try:
-        made = Decimal(written[:-1] if written[-1:] in units else written) * int(step)
-    except InvalidOperation as error:
-        raise ValueError(f"{text!r} is no number, such as 5.93e12, 6T, 150B or 2.5M") from error
-    if not math.isfinite(made) or math.isinf(float(made)) or (made and not float(made)):
-        raise ValueError(f"{text!r} is no number that can be counted with, such as 5.93e12, 6T, 150B or 2.5M")
-    return int(made) if made == made.to_integral_value() else float(made)
 
 
 def size(count: float) -> str:

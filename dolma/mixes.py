@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from dolma.console import amount
 from dolma.core import config
 from dolma.core import manifest as manifests
+from dolma.core.amounts import amount
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.log import logger
 from dolma.core.recipe import Compiled, compile, parse

@@ -1,10 +1,8 @@
 """Aligned tables and short numbers."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dolma.console import amount, cell, short, size, table
+from dolma.console import cell, short, size, table
 
 
 @pytest.mark.parametrize(
@@ -24,25 +22,6 @@ from dolma.console import amount, cell, short, size, table
 )
 def test_short_has_three_digits_and_a_unit(value: float | None, text: str) -> None:
     assert short(value) == text
-
-
-@given(st.integers(0, 10**16))
-def test_amount_reads_what_short_prints(value: int) -> None:
-    assert amount(short(value)) == pytest.approx(value, rel=6e-3) and amount(str(value)) == value
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("6T", 6 * 10**12), ("150B", 15 * 10**10), ("2.5M", 2_500_000), ("7.7K", 7700), ("5.93e12", 593 * 10**10), ("1_000", 1000), ("0.4", 0.4), ("-3", -3)],
-)
-def test_amount_is_whole_where_its_text_is(text: str, value: float) -> None:
-    assert amount(text) == value and type(amount(text)) is type(value)
-
-
-@pytest.mark.parametrize("text", ["", "T", "6 tokens", "6t", "nan", "inf", "-infT", "1e999", "1e-999", "0x10", "1,000", "6TT"])
-def test_what_is_no_amount_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no number"):
-        amount(text)
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0 B"), (999, "999 B"), (2830, "2.83 kB"), (1.3e9, "1.3 GB")])

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dolma.console import amount
+from dolma.core.amounts import amount
 from dolma.core.errors import ConfigError
 from dolma.mix.shapes import Shape
 from dolma.mix.shares import LARGEST, LEAST

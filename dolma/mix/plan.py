@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, Field
 
-from dolma.console import amount
+from dolma.core.amounts import amount
 from dolma.core.recipe import STREAMS
 from dolma.core.step import reduce_step
 from dolma.mix import asked, serve

@@ -127,10 +127,10 @@ def test_the_card_of_each_model_travels_with_its_scores_to_all_that_is_made_from
 def test_the_trail_from_a_mix_and_its_stage_ends_at_the_classifiers(scored: Path, tmp_path: Path) -> None:
     shutil.copytree(scored, tmp_path / "copy")
     tokenizer.train(["a b"], 300, tmp_path / "tokenizer.json")
-    ids = "CAST(n_tokens AS BIGINT) + CAST(substr(id, 2) AS BIGINT)"
-    steps = [{"set": {"columns": {"key": ids, "tokens": "list_transform(range(n_tokens), x -> 99::UINTEGER)"}}}]
-    steps.append({"pack": {"length": 8, "tokenizer": str(tmp_path / "tokenizer.json")}})
-    shard = {"input": "pool/cells", "table": "sequence", "format": "mds", "steps": steps}
+    model = str(tmp_path / "tokenizer.json")
+    steps = [{"encode": {"tokenizer": model}}, {"tag_vigintile": {"cuts": "pool/cuts"}}, {"tag_cell": {}}]
+    steps += [{"set": {"columns": {"key": "CAST(substr(id, 2) AS BIGINT)"}}}, {"pack": {"length": 8, "tokenizer": model}}]
+    shard = {"input": "pool/documents", "table": "sequence", "format": "mds", "steps": steps}
     mix = {"input": "shard/pool", "table": "mix", "steps": [{"plan_mix": {"tokens": 64, "shares": {"web": 1.0}, "upsampling": {}}}]}
     lay(tmp_path / "copy", shard__pool=shard, mix__web=mix).run(["shard", "mix"])
     cards = {name: facts(scored, "pool/cells")[name] for name in ("topic_model", "quality_model")}
