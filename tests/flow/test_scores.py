@@ -16,7 +16,6 @@ from dolma.core import manifest
 from dolma.core.errors import DataError
 from dolma.runner import Run
 from dolma.sql import connect
-from dolma.text import tokenizer
 from tests.flow.mini import PIPELINES
 from tests.text.lid import train
 from training import data
@@ -126,13 +125,13 @@ def test_the_card_of_each_model_travels_with_its_scores_to_all_that_is_made_from
 
 def test_the_trail_from_a_mix_and_its_stage_ends_at_the_classifiers(scored: Path, tmp_path: Path) -> None:
     shutil.copytree(scored, tmp_path / "copy")
-    tokenizer.train(["a b"], 300, tmp_path / "tokenizer.json")
-    model = str(tmp_path / "tokenizer.json")
+    model = "pool/tokenizer/tokenizer.json"
+    bpe = {"input": "pool/documents", "table": "model", "steps": [{"train_tokenizer": {"vocab_size": 300, "max_bytes": 100_000}}]}
     steps = [{"encode": {"tokenizer": model}}, {"tag_vigintile": {"cuts": "pool/cuts"}}, {"tag_cell": {}}]
     steps += [{"set": {"columns": {"key": "CAST(substr(id, 2) AS BIGINT)"}}}, {"pack": {"length": 8, "tokenizer": model}}]
     shard = {"input": "pool/documents", "table": "sequence", "format": "mds", "steps": steps}
     mix = {"input": "shard/pool", "table": "mix", "steps": [{"plan_mix": {"tokens": 64, "shares": {"web": 1.0}, "upsampling": {}}}]}
-    lay(tmp_path / "copy", shard__pool=shard, mix__web=mix).run(["shard", "mix"])
+    lay(tmp_path / "copy", pool__tokenizer=bpe, shard__pool=shard, mix__web=mix).run(["pool/tokenizer", "shard", "mix"])
     cards = {name: facts(scored, "pool/cells")[name] for name in ("topic_model", "quality_model")}
     assert cards["quality_model"]["sha256"] == sha256((scored / "out/pool/quality_published/model.bin").read_bytes()).hexdigest()
     read = data.find(tmp_path / "copy" / "out", "mix/web").facts
