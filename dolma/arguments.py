@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dolma.core.config import Env
 
+from dolma.core.amounts import amount
+
 Verb = Callable[..., argparse.ArgumentParser]
 STATS_EXAMPLES = """examples:
   dolma stats source/web/filter                                              documents removed, % of pool, % of CPU by family of rules
@@ -36,7 +38,7 @@ NEAR_EXAMPLES = """examples:
   dolma near --file page.txt --in pool/candidates --bands pool/bands      finds what its bands find: with 26 x 11 half of what has .72"""
 
 BUDGET_EXAMPLES = """Give all but one of gpus, days (or GPU days), tokens and the rate (or a model and its utilisation).
-Price gives the cost, or cost and price the GPU days. Without --uptime it follows from the others, or is 1.
+Price gives the cost, or cost and price the GPU days. Without --uptime it follows from the others, or is 1. Tokens and a pool give the repeats.
 
 examples:
   dolma plan budget --gpus 1024 --days 56 --price 2                                   cost
@@ -44,6 +46,7 @@ examples:
   dolma plan budget --model 7B --tokens 5.93e12 --gpus 512 --utilisation 0.42         days
   dolma plan budget --model 32B --tokens 5.5e12 --gpu-days 512x9.5+1024x35 --rate 2000       the share of the time that it trained
   dolma plan budget --cost 1e6 --price 2 --model pipelines/train/big.yaml --utilisation 0.4 --pool shard/pool --shares mix/pretrain
+  dolma plan budget --tokens 6T --pool shard/pool                                     repeats of each source
   dolma plan budget --tokens 5.93e12 --gpus 512 --rate 7700 --pool source_mix.csv --shares mix_tokens --format json
 Caps hold for the mean repeats of a source: a quality curve that throws data away reaches the cap of its best cells earlier."""
 
@@ -140,15 +143,15 @@ def _budget(verb: Verb) -> None:
     one.add_argument("--gpus", type=float, metavar="N")
     one.add_argument("--days", type=float, metavar="N", help="of wall-clock time")
     one.add_argument("--gpu-days", metavar="N", help="in place of both: a number, or phases such as 512x9.5+1024x35")
-    one.add_argument("--tokens", type=float, metavar="N", help="of the run, e.g. 5.93e12")
-    one.add_argument("--rate", type=float, metavar="TOKENS", help="a second of one GPU while it trains")
+    one.add_argument("--tokens", type=_amount, metavar="N", help="of the run, e.g. 5.93e12, 6T, 150B or 2.5M")
+    one.add_argument("--rate", type=_amount, metavar="TOKENS", help="a second of one GPU while it trains, e.g. 7700 or 7.7K")
     one.add_argument("--utilisation", type=float, metavar="SHARE", help="of the peak, in place of --rate; needs --model")
     one.add_argument("--uptime", type=float, metavar="SHARE", help="of the time in which it trains (default: what follows, or 1)")
     one.add_argument("--price", type=float, metavar="AMOUNT", help="of a GPU hour")
-    one.add_argument("--cost", type=float, metavar="AMOUNT")
+    one.add_argument("--cost", type=_amount, metavar="AMOUNT", help="of all GPU hours, e.g. 2.75M")
     one.add_argument("--model", metavar="SHAPE", help="a published size (7B), d=4096,layers=32,heads=32,kv_heads=32,ffn=11008, or a stage's YAML")
-    one.add_argument("--vocab", type=_count, metavar="N", help="rows of its embedding (default: 100352)")
-    one.add_argument("--context", type=_count, metavar="TOKENS", help="of a sequence (default: 8192)")
+    one.add_argument("--vocab", type=_count, metavar="N", help="rows of its embedding (default: of a size or numbers 100352, of a stage those of its data)")
+    one.add_argument("--context", type=_count, metavar="TOKENS", help="of a sequence (default: of a size or numbers 8192, of a stage those of its data)")
     one.add_argument("--peak", type=float, default=989.5e12, metavar="FLOPS", help="FLOP/s of one GPU (default: %(default)g, an H100 in bf16)")
     one.add_argument("--pool", metavar="POOL", help="a CSV with columns source and pool_tokens, or a dataset of packed shards of the env, e.g. shard/pool")
     one.add_argument("--shares", metavar="SHARES", help="web=0.8,code=0.2; a recipe, mix/pretrain; or a column of the CSV (default: as the pool is)")
@@ -212,6 +215,13 @@ def _near(verb: Verb) -> None:
     one.add_argument("--bands", metavar="DATASET", help="through the band index of a large dataset (step index_bands), without one of signatures")
     one.add_argument("--shingle", type=_count, metavar="WORDS", help="words of a shingle (default: 5, or that of --bands)")
     one.add_argument("--format", choices=("table", "json"), default="table", help="form of the result on stdout; json: one document a line, whole")
+
+
+def _amount(text: str) -> float:
+    try:
+        return amount(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

@@ -111,7 +111,7 @@ def _plan(args: argparse.Namespace) -> None:
 def _budget(args: argparse.Namespace) -> None:
     from dolma.mix import afford
 
-    root = _root(args) if args.pool and not args.pool.endswith(".csv") else None
+    root = _root(args) if afford.reads_datasets(vars(args)) else None
     found = afford.answer(vars(args), root, args.pipelines)
     if args.format == "json":
         import json

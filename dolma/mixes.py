@@ -14,6 +14,7 @@ import yaml
 
 from dolma.core import config
 from dolma.core import manifest as manifests
+from dolma.core.amounts import amount
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.log import logger
 from dolma.core.recipe import Compiled, compile, parse
@@ -185,13 +186,12 @@ def _key(inner: dict[Any, Any], part: str) -> Any:
 
 def _value(text: str) -> Any:
     try:
-        number = float(text.replace("_", ""))
+        return amount(text)
     except ValueError:
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set ...={text}", "not YAML", got=text, expected="such as {wiki: 0.01}", mend="close what is open") from error
-    return int(number) if number.is_integer() else number
 
 
 def _others(made: dict[str, Any], place: tuple[str, ...], keys: set[Any]) -> None:

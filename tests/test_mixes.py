@@ -54,7 +54,10 @@ def test_all_that_a_recipe_says_wrong_is_said_at_once_before_anything_runs(tmp_p
         ({"topics": {"music": 1.0}}, "topics of web", "no stream of topic music"),
         ({"languages": {"web": {"fr": 1.0}}}, "languages of web", "no stream of language fr"),
         ({"buckets": {"web": {19: 1.0}}}, "buckets.web", "no tokens in vigintile 19"),
-        ({"tokens": 60_000}, "source wiki", "tokens are missing"),
+        ({"tokens": 60_000}, "source wiki", "tokens are missing"), ({"tokens": "60K"}, "source wiki", "tokens are missing"),
+        ({"best": {"code": 4}}, "best.code", "source code has no vigintiles"), ({"tokens": 3}, "tokens", "the mix would have no sequence"),
+        ({"shares": {"code": 1.0}, "topics": {"art": 1.0}}, "topics", "none has them: code"),
+        ({"floors": {"web/art": 0.6, "web/law": 0.5, "web/en": 0.9}}, "floors of web", "topics of web are more than all of it: 0.1 is missing"),
         ({"upsampling": {"cap": 0.2}}, "web/art", "the target is over what the cap allows"),
     ],
 )  # fmt: skip
@@ -101,7 +104,7 @@ def test_the_difference_of_two_mixes(flow: tuple[Path, list[str]], capsys: pytes
 def test_what_if_plans_and_writes_nothing(flow: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     folder, options = flow
     before = {path: path.stat().st_mtime_ns for path in (folder / "root").rglob("*")}
-    rows = {row["source"]: row for row in said(capsys, "mix", "mix/pretrain", "--set", "shares.web=0.4", "--set", "tokens=4e3", "--set", "floors={}", *options)}
+    rows = {row["source"]: row for row in said(capsys, "mix", "mix/pretrain", "--set", "shares.web=0.4", "--set", "tokens=4K", "--set", "floors={}", *options)}
     assert {source: (row["tokens"], row["against_tokens"]) for source, row in rows.items()} == {"web": (1600, 1000), "code": (1920, 800), "wiki": (480, 200)}
     assert {path: path.stat().st_mtime_ns for path in (folder / "root").rglob("*")} == before
     capsys.readouterr()

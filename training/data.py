@@ -17,6 +17,8 @@ from dolma.core.files import sha256
 from dolma.core.manifest import Manifest
 from training.tokens import Tokenizer
 
+CARDS = ("topic_model", "quality_model")  # facts of which classifiers scored the documents, from their cards
+
 
 @dataclass(frozen=True)
 class Part:
@@ -86,7 +88,7 @@ def find(root: Path, name: str, *, hashes: bool = True) -> Source:
     rates: dict[str, dict[str, float]] = {}
     for row in manifests.read(root / name, ["dataset", "stream", "repeats"]).to_pylist():
         rates.setdefault(row["dataset"], {})[row["stream"]] = row["repeats"]
-    parts, facts = [], dict[str, Any]()
+    parts, facts = [], {name: manifest.facts[name] for name in CARDS if name in manifest.facts}
     for dataset, repeats in rates.items():
         inner = manifests.at(root, dataset)
         planned = {one.name: one.fingerprint for one in manifest.inputs}.get(dataset)

@@ -283,7 +283,12 @@ def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
             bytes=sum(file.bytes for file in files),
             files=files,
             counts={"updates": plan.updates, "tokens": seen["tokens"], "skipped": seen["skipped"]},
-            facts={"tokenizer": plan.source.facts.get("tokenizer"), "stage": plan.stage.stage, "model": json.loads((folder / "model.json").read_bytes())},
+            facts={
+                "tokenizer": plan.source.facts.get("tokenizer"),
+                "stage": plan.stage.stage,
+                "model": json.loads((folder / "model.json").read_bytes()),
+                **{name: plan.source.facts[name] for name in data.CARDS if name in plan.source.facts},
+            },
             recipe=plan.stage.model_dump(mode="json"),
             inputs=inputs,
             code={"training": TRAINING_VERSION, "streaming": data.version()},

@@ -1,5 +1,6 @@
 """`dolma plan budget`: what the command line asks of a budget and a pool, and the answer as tables or JSON."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,8 +37,12 @@ def answer(asked: dict[str, Any], root: Path | None, pipelines: Path) -> Answer:
     given = {name: asked[name] for name in UNITS if asked.get(name) is not None}
     if isinstance(given.get("gpu_days"), str):
         given["gpu_days"] = budget.gpu_days(given["gpu_days"])
-    shape = shapes.read(asked["model"], vocab=asked.get("vocab"), context=asked.get("context")) if asked.get("model") else None
-    found = budget.solve(given, shape, asked["peak"])
+    shape = shapes.read(asked["model"], vocab=asked.get("vocab"), context=asked.get("context"), root=root) if asked.get("model") else None
+    if shape is None and (only := [f"--{name}" for name in ("vocab", "context") if asked.get(name)]):
+        raise ConfigError("plan budget", f"{' and '.join(only)} say nothing without a model", got="no model", expected="--model", mend="--model 7B")
+    if not 0 < asked["worth"] < math.inf:
+        raise ConfigError("--worth", "no number of repeats", got=asked["worth"], expected="above 0", mend="mend it")
+    found = budget.of_tokens(given["tokens"], shape) if set(given) == {"tokens"} and asked.get("pool") else budget.solve(given, shape, asked["peak"])
     if asked.get("pool") and "tokens" not in found.values:
         raise ConfigError("plan budget", "a pool is repeated by a number of tokens", got="a cost", expected=budget.NEED_TOKENS, mend="give them too")
     if not asked.get("pool"):
@@ -48,6 +53,12 @@ def answer(asked: dict[str, Any], root: Path | None, pipelines: Path) -> Answer:
     pool, shares = _pool(asked["pool"], asked.get("shares"), root, pipelines)
     covered = budget.cover(found.tokens, pool, shares, asked["cap"], budget.pairs(asked.get("caps") or [], "--cap-of"))
     return Answer(found, shape, covered, covered.warnings(asked["worth"]))
+
+
+def reads_datasets(asked: dict[str, Any]) -> bool:
+    """Whether options name a dataset, or a stage whose data says what they leave out: then an env must say where datasets are."""
+    pool, model = asked.get("pool"), asked.get("model")
+    return bool(pool and not pool.endswith(".csv")) or bool(model and shapes.is_stage(model) and not (asked.get("vocab") and asked.get("context")))
 
 
 def _pool(name: str, shares: str | None, root: Path | None, pipelines: Path) -> tuple[dict[str, float], dict[str, float] | None]:
@@ -92,6 +103,10 @@ def text(found: Answer) -> str:
     ]
     if found.shape:
         rows += [["parameters", short(found.shape.parameters), f"{short(found.shape.active)} without embedding", "model"]]
+        rows += [
+            ["vocabulary", f"{found.shape.vocab:,}", "rows of the embedding", "model"],
+            ["context", f"{found.shape.context:,}", "tokens a sequence", "model"],
+        ]
         rows += [["flops", f"{found.shape.flops / 1e9:.4g}e9", "a token: 6 N + 12 layers d context", "model"]]
     blocks = [table(["what", "value", "in", "how"], rows, right=["value"])]
     if found.cover:

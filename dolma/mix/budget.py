@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dolma.core.amounts import amount
 from dolma.core.errors import ConfigError
 from dolma.mix.shapes import Shape
+from dolma.mix.shares import LARGEST, LEAST
 
 PEAK = 989.5e12  # FLOP/s of an H100 SXM in bf16, dense (NVIDIA data sheet)
 UNITS = {
@@ -58,7 +60,7 @@ def solve(given: Mapping[str, float], shape: Shape | None = None, peak: float = 
     Raises:
         ConfigError: tokens, GPU days or rate do not follow from what is given (it says what is missing), or two ways to one quantity differ.
     """
-    for name, value in given.items():
+    for name, value in {**given, "peak": peak}.items():
         if not 0 < value < math.inf or (name in ("uptime", "utilisation") and value > 1):
             expected = "above 0, at most 1" if name in ("uptime", "utilisation") else "above 0"
             raise ConfigError("plan budget", f"`{name}` is no amount", got=value, expected=expected, mend="mend it")
@@ -99,6 +101,10 @@ def _spread(values: dict[str, float], how: dict[str, str], relations: list[tuple
             unknown = [name for name in (*one, *other) if name not in values]
             left = math.prod(values[name] for name in one if name in values)
             right = factor * math.prod(values[name] for name in other if name in values)
+            if not all(0 < one < math.inf for one in (left, right)) or (unknown and not 0 < right / left < math.inf):
+                known = ", ".join(f"{name} {values[name]:g}" for name in (*one, *other) if name in values)
+                what = f"{unknown[0] if unknown else 'a product'} cannot be counted: too large, or too small"
+                raise ConfigError("plan budget", what, got=known, expected="amounts of a run", mend=f"mend {known.split(' ')[0]} or what it goes with")
             if len(unknown) == 1:
                 values[unknown[0]], how[unknown[0]] = (right / left, "derived") if unknown[0] in one else (left / right, "derived")
                 changed = True
@@ -118,6 +124,11 @@ def _more(values: Mapping[str, float], shape: Shape | None) -> str:
     if "tokens" not in values:
         wants.append("tokens")
     return f"all but one of: {'; '.join(wants)}"
+
+
+def of_tokens(tokens: float, shape: Shape | None = None) -> Budget:
+    """A budget of which nothing but the tokens is asked: all that a pool needs."""
+    return Budget({"tokens": tokens}, {"tokens": "given"}, shape.flops if shape else None)
 
 
 def gpu_days(text: str) -> float:
@@ -176,19 +187,27 @@ def cover(
     Raises:
         ConfigError: shares that do not sum to 1 or name a source without tokens, or a cap for no source.
     """
+    if wrong := {name: size for name, size in pool.items() if not (size == 0 or 1 <= size < math.inf)}:
+        raise ConfigError("plan budget: pool", f"no number of tokens: {', '.join(wrong)}", got=wrong, expected="0, or 1 and more", mend="mend the pool")
     total = sum(pool.values())
-    if not total > 0 or min(pool.values()) < 0:
+    if not 0 < total < math.inf:
         raise ConfigError("plan budget: pool", "the pool has no tokens", got=dict(pool), expected="tokens by source", mend="name another pool")
+    if not 0 < tokens < math.inf:
+        raise ConfigError("plan budget", "`tokens` is no amount", got=tokens, expected="above 0", mend="mend it")
     shares = {name: size / total for name, size in pool.items()} if shares is None else shares
     caps = caps or {}
     if absent := sorted({name for name, share in shares.items() if share > 0 and not pool.get(name)} | (set(caps) - set(pool))):
         raise ConfigError(
             "plan budget: shares", f"no tokens of {', '.join(absent)}", got=", ".join(pool), expected="sources of the pool", mend="mend the names"
         )
-    if min(shares.values()) < 0 or not abs(sum(shares.values()) - 1) <= 1e-6:
+    if wrong := {name: share for name, share in shares.items() if not (share == 0 or LEAST <= share < math.inf)}:
+        expected = f"0, or at least {LEAST:g}"
+        raise ConfigError("plan budget: shares", f"no share: {', '.join(wrong)}", got=wrong, expected=expected, mend="mend it, or leave it out")
+    if not abs(sum(shares.values()) - 1) <= 1e-6:
         raise ConfigError("plan budget: shares", "shares must be at least 0 and sum to 1", got=sum(shares.values()), expected=1, mend="mend them")
-    if not all(0 < one < math.inf for one in (cap, *caps.values())):
-        raise ConfigError("plan budget: caps", "a cap is above 0", got=[cap, *caps.values()], expected="above 0", mend="mend it")
+    if wrong := {name: one for name, one in {"cap": cap, **caps}.items() if not LEAST <= one <= LARGEST}:
+        expected = f"above 0, {LEAST:g} to {LARGEST:g}"
+        raise ConfigError("plan budget: caps", f"a cap is above 0: {', '.join(wrong)}", got=wrong, expected=expected, mend="mend it")
     made = tuple(
         Source(name, size, shares.get(name, 0.0), tokens * shares.get(name, 0.0) / size if size else 0.0, caps.get(name, cap)) for name, size in pool.items()
     )
@@ -214,8 +233,10 @@ def read_csv(path: Path, column: str | None = None) -> tuple[dict[str, float], d
         raise ConfigError(str(path), "no table of a pool", got=f"{type(error).__name__}: {error}", expected=f"columns {expected}", mend="mend it") from error
     if weights is None:
         return pool, None
+    if wrong := {name: weight for name, weight in weights.items() if weight < 0}:
+        raise ConfigError(str(path), f"`{column}` is below 0 for {', '.join(wrong)}", got=wrong, expected="0 or more", mend="mend the table")
     total = sum(weights.values())
-    if not total > 0:
+    if not 0 < total < math.inf:
         raise ConfigError(str(path), f"`{column}` gives no shares", got=total, expected="a sum above 0", mend="name another column")
     return pool, {name: weight / total for name, weight in weights.items()}
 
@@ -224,7 +245,7 @@ def _sums(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, float]:
     """A column by source; a source may have several rows, of topics say."""
     sums: dict[str, float] = {}
     for row in rows:
-        sums[row["source"]] = sums.get(row["source"], 0.0) + float(row[column])
+        sums[row["source"]] = sums.get(row["source"], 0.0) + amount(row[column] or "")
     return sums
 
 
@@ -246,6 +267,6 @@ def pairs(texts: Sequence[str], what: str) -> dict[str, float]:
         ConfigError: a part is no NAME=NUMBER.
     """
     try:
-        return {name: float(value) for text in texts for name, _, value in [part.rpartition("=") for part in text.split(",")]}
+        return {name: amount(value) for text in texts for name, _, value in [part.rpartition("=") for part in text.split(",")]}
     except ValueError as error:
         raise ConfigError(what, "no NAME=NUMBER", got=", ".join(texts), expected="web=0.8,code=0.2", mend="mend it") from error

@@ -1,12 +1,16 @@
 """Shapes of decoders, their parameters and the work of a token, by formula: what a budget needs of a model. No model is built."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dolma.core import manifest as manifests
 from dolma.core.config import parse
 from dolma.core.errors import ConfigError
 
+MOST = 10**9  # of any number of a shape
+PAD = 128  # rows of an embedding are a multiple of it
 VOCAB, CONTEXT = 100_352, 8192  # of all published sizes (OLMo-core, Olmo 3 scripts: 100,278 tokens padded to a multiple of 128)
 
 
@@ -71,18 +75,25 @@ PUBLISHED: dict[str, Shape] = {
 FIELDS = ("d", "layers", "heads", "kv_heads", "ffn", "vocab", "context")
 
 
-def read(text: str, *, vocab: int | None = None, context: int | None = None) -> Shape:
+def is_stage(text: str) -> bool:
+    """Whether a shape is named by the YAML of a stage."""
+    return text.endswith((".yaml", ".yml"))
+
+
+def read(text: str, *, vocab: int | None = None, context: int | None = None, root: Path | None = None) -> Shape:
     """The shape that `text` means: a published size, numbers (`d=4096,layers=32,heads=32,kv_heads=32,ffn=11008`), or the YAML of a stage.
+
+    A stage's vocabulary and sequence length are those of its data: facts in the manifest of the mix or shards that it names below `root`.
 
     Args:
         vocab: rows of the embedding in place of those of `text`.
         context: tokens of a sequence in place of those of `text`.
     Raises:
-        ConfigError: it is none of these, or lacks a number.
+        ConfigError: it is none of these, or lacks a number; or a stage's data is not there to say them.
     """
     changes = {name: value for name, value in (("vocab", vocab), ("context", context)) if value is not None}
-    if text.endswith((".yaml", ".yml")):
-        return _of_stage(Path(text), changes)
+    if is_stage(text):
+        return _of_stage(Path(text), changes, root)
     if text in PUBLISHED:
         return _made({**vars(PUBLISHED[text]), **changes}, text)
     if "=" not in text:
@@ -102,19 +113,44 @@ def _made(values: dict[str, int], text: str) -> Shape:
     if lacking or unknown:
         words = f"lacks {', '.join(lacking)}" if lacking else f"no number of a shape: {', '.join(unknown)}"
         raise ConfigError("--model", f"the shape {words}", got=text, expected=", ".join(FIELDS), mend="give d, layers, heads, ffn; kv_heads as heads if absent")
-    if min(values.values()) < 1 or values["d"] % values["heads"] or values["heads"] % values["kv_heads"]:
-        raise ConfigError("--model", "there is no such decoder", got=text, expected="d a multiple of heads, heads of kv_heads, all above 0", mend="mend it")
+    if not all(isinstance(one, int) and 1 <= one <= MOST for one in values.values()) or values["d"] % values["heads"] or values["heads"] % values["kv_heads"]:
+        expected = "d a multiple of heads, heads of kv_heads, all from 1 to 1e9"
+        raise ConfigError("--model", "there is no such decoder", got=text, expected=expected, mend="mend it")
     return Shape(**values)
 
 
-def _of_stage(path: Path, changes: dict[str, int]) -> Shape:
+def _of_stage(path: Path, changes: dict[str, int], root: Path | None) -> Shape:
     value = parse(path)
     model: Any = value.get("model") if isinstance(value, dict) else None
     if isinstance(model, dict) and model.get("size") in PUBLISHED:
-        return _made({**vars(PUBLISHED[model["size"]]), **changes}, str(path))
-    if isinstance(model, dict) and isinstance(model.get("dims"), dict):
-        return _made({**{name: number for name, number in model["dims"].items() if name in FIELDS}, **changes}, str(path))
-    got = model.get("size") or model.get("init") if isinstance(model, dict) else type(value).__name__
-    raise ConfigError(
-        str(path), "the stage names no published size and has no `dims`", got=str(got), expected="model: {size: 7B}", mend="--model 7B, or numbers"
-    )
+        published = vars(PUBLISHED[model["size"]])
+        dims = {name: published[name] for name in FIELDS[:5]}
+    elif isinstance(model, dict) and isinstance(model.get("dims"), dict):
+        dims = {name: number for name, number in model["dims"].items() if name in FIELDS}
+    else:
+        got = model.get("size") or model.get("init") if isinstance(model, dict) else type(value).__name__
+        what, mend = "the stage names no published size and has no `dims`", "--model 7B, or numbers"
+        raise ConfigError(str(path), what, got=str(got), expected="model: {size: 7B}", mend=mend)
+    dims = {**dims, **changes}
+    if lacking := [name for name in FIELDS[5:] if name not in dims]:
+        dims |= _of_data(path, value.get("data"), lacking, root)
+    return _made(dims, str(path))
+
+
+def _of_data(path: Path, data: Any, lacking: list[str], root: Path | None) -> dict[str, int]:
+    """Rows of the embedding and tokens of a sequence, as the manifest of a stage's data says; never those of the published sizes.
+
+    The rows are the next multiple of 128 of the tokenizer's tokens, as in training (OLMo-core, Olmo 3 scripts: 100,278 become 100,352).
+    """
+    name = data.get("manifest") if isinstance(data, dict) else None
+    facts = manifests.load(root / name).facts if root is not None and isinstance(name, str) and manifests.exists(root / name) else {}
+    size, length = (facts.get("tokenizer") or {}).get("vocab_size"), facts.get("sequence_tokens")
+    made = {**({"vocab": PAD * math.ceil(size / PAD)} if size else {}), **({"context": int(length)} if length else {})}
+    if absent := [one for one in lacking if one not in made]:
+        words = {"vocab": "its vocabulary", "context": "the length of its sequences"}
+        what = f"the stage does not say {' and '.join(words[one] for one in absent)}: they are facts of its data"
+        got = f"no manifest of {name}" if name and not facts else f"no such facts in {name}" if name else "no `data: {manifest: ...}`"
+        give = " ".join({"vocab": "--vocab N", "context": "--context TOKENS"}[one] for one in absent)
+        run = f"`dolma run {name}` first, or " if name and not facts else ""
+        raise ConfigError(str(path), what, got=got, expected="facts of packed shards", mend=f"{run}give {give}")
+    return {one: made[one] for one in lacking}

@@ -13,6 +13,7 @@ from dolma.core.errors import ConfigError, DolmaError, Errors
 
 MOST = 7.0  # copies, where nothing else is said: the cap of the published mix (Olmo 3 report, quality-aware upsampling)
 SUM = 1e-9  # tenths sum to 1 but for rounding
+LEAST, LARGEST = 1e-15, 1e15  # of shares and copies: a token of a pool of 1e15, and as many copies of one. Beyond is a slip, whose products may overflow
 
 
 def whole(weights: Mapping[Any, float]) -> Mapping[Any, float]:
@@ -31,36 +32,43 @@ def wrong_sum(weights: Mapping[Any, float]) -> str:
     bad = [f"{name}: {value}" for name, value in weights.items() if not 0 <= value < math.inf]
     if bad:
         return f"must be numbers of 0 or more, {', '.join(bad)} is not"
-    total = math.fsum(weights.values())
+    if tiny := [f"{name}: {value}" for name, value in weights.items() if 0 < value < LEAST]:
+        return f"must be 0 or at least {LEAST:g}, {', '.join(tiny)} is not"
+    total = sum(weights.values())
     if abs(total - 1) <= SUM:
         return ""
-    same = f"; in the same proportions: {', '.join(f'{name}: {value / total:.6g}' for name, value in weights.items())}" if total else ""
+    some = 0 < total < math.inf
+    same = f"; in the same proportions: {', '.join(f'{name}: {value / total:.6g}' for name, value in weights.items())}" if some else ""
     return f"must sum to 1 (sum {total:.6f}){same}"
 
 
 def _floors(floors: Mapping[str, float]) -> Mapping[str, float]:
-    sums: dict[str, float] = {}
-    for path, least in floors.items():
-        above, inner, _ = path.rpartition("/")
-        sums[above if inner else ""] = sums.get(above if inner else "", 0.0) + least
-    for above, total in sums.items():
-        if total > 1 + SUM:
-            raise PydanticCustomError("sum of 1 or less", f"the least shares of {above or 'the sources'} sum to {total:.6f}")  # pyright: ignore[reportArgumentType]
+    """Those of sources sum to 1 or less. Those within a source may be of topics and of languages, which overlap: `floors.refused` tells them apart."""
+    total = sum(least for path, least in floors.items() if "/" not in path)
+    if total > 1 + SUM:
+        raise PydanticCustomError("sum of 1 or less", f"the least shares of the sources sum to {total:.6f}: {total - 1:.6f} is missing")  # pyright: ignore[reportArgumentType]
     return floors
+
+
+def _amount(value: float) -> float:
+    if 0 < value < LEAST:
+        raise PydanticCustomError("an amount", f"{value} is 0 or at least {LEAST:g}")  # pyright: ignore[reportArgumentType]
+    return value
 
 
 def _nested(value: object) -> str:
     return "each" if isinstance(value, Mapping) and any(isinstance(one, Mapping) for one in value.values()) else "all"
 
 
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Shares = Annotated[dict[str, Amount], AfterValidator(whole)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=LARGEST), AfterValidator(_amount)]
+Shares = Annotated[dict[str, Share], AfterValidator(whole)]
 Within = Annotated[Annotated[Shares, Tag("all")] | Annotated[dict[str, Shares], Tag("each")], Discriminator(_nested)]
 Vigintile = Annotated[int, Field(ge=0, le=20)]
-Buckets = dict[str, Annotated[dict[Vigintile, Amount], AfterValidator(whole)]]
+Buckets = dict[str, Annotated[dict[Vigintile, Share], AfterValidator(whole)]]
 Fixed = dict[str, Amount | dict[Vigintile, Amount]]
-Floors = Annotated[dict[str, Annotated[float, Field(ge=0, le=1)]], AfterValidator(_floors)]
-Cap = Annotated[float, Field(gt=0)]
+Floors = Annotated[dict[str, Annotated[float, Field(ge=0, le=1), AfterValidator(_amount)]], AfterValidator(_floors)]
+Cap = Annotated[float, Field(ge=LEAST, le=LARGEST)]
 
 
 class Upsampling(BaseModel):
@@ -68,7 +76,7 @@ class Upsampling(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     params: Literal["A", "B", "C"] = "C"
-    cap: Annotated[float, Field(gt=0)] = 7.0
+    cap: Cap = 7.0
     throwaway: Annotated[float, Field(ge=0, lt=1)] = 0.4
     fallback: Literal["none", "throwaway", "cap"] = "none"  # what gives way where a topic cannot have its tokens; a warning names it
 
@@ -137,24 +145,36 @@ class Terms:
             yield ConfigError("plan_mix: tokens", "shares are shares of a number of tokens", got="no `tokens`", expected="a number", mend="say how many")
         if self.tokens is not None and self.tokens < 1:
             yield ConfigError("plan_mix: tokens", "a mix has tokens", got=self.tokens, expected="1 or more", mend="say how many")
-        for field, other in (("shares", self.shares or {}), ("buckets", self.buckets)):
+        within = [(field, value if value and _nested(value) == "each" else {}) for field, value in (("topics", self.topics), ("languages", self.languages))]
+        for field, other in (("shares", self.shares or {}), ("buckets", self.buckets), *within):
             if both := sorted(set(self.repeats) & set(other)):
                 mend = f"leave {', '.join(both)} out of one of them"
                 yield ConfigError(f"plan_mix: repeats and {field}", "both say how much is taken", got=", ".join(both), expected="one of the two", mend=mend)
         caps = self.max_repeats if isinstance(self.max_repeats, dict) else {"": self.max_repeats}
         for path, most in caps.items():
-            if not most > 0:  # NaN neither
+            if not LEAST <= most <= LARGEST:  # NaN neither
                 where = f"plan_mix: max_repeats{f'.{path}' if path else ''}"
-                yield ConfigError(where, "a cap is a number above 0", got=most, expected="above 0", mend="say how many copies are allowed")
+                expected = f"{LEAST:g} to {LARGEST:g}"
+                yield ConfigError(where, "a cap is a number above 0", got=most, expected=expected, mend="say how many copies are allowed")
         for field, other in (("floors", self.floors), ("min_repeats", self.min_repeats)):
             if both := sorted({path.partition("/")[0] for path in other} & set(self.repeats)):
                 what, mend = "both say how much is taken", f"leave {', '.join(both)} out of one of them"
                 yield ConfigError(f"plan_mix: repeats and {field}", what, got=", ".join(both), expected="one of the two", mend=mend)
+        for field, amounts in (("floors", self.floors), ("min_repeats", self.min_repeats), ("repeats", _flat(self.repeats))):
+            for path, amount in amounts.items():
+                if amount and not LEAST <= amount <= LARGEST:
+                    expected = f"0, or {LEAST:g} to {LARGEST:g}"
+                    yield ConfigError(f"plan_mix: {field}.{path}", "is no amount", got=amount, expected=expected, mend="mend it, or leave it out")
         for path, least in self.min_repeats.items():
             source, _, part = path.partition("/")
             if not least <= (most := self.most(source, *([part] if part else []))):
                 mend = "lower one, or raise the other"
                 yield ConfigError(f"plan_mix: min_repeats.{path}", "is over `max_repeats`", got=f"{least:g}", expected=f"at most {most:g}", mend=mend)
+
+
+def _flat(repeats: Mapping[str, float | dict[int, float]]) -> dict[str, float]:
+    whole: dict[str, float] = {source: copies for source, copies in repeats.items() if not isinstance(copies, dict)}
+    return whole | {f"{source}.{level}": n for source, copies in repeats.items() if isinstance(copies, dict) for level, n in copies.items()}
 
 
 def refuse(errors: list[DolmaError]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dolma.core import manifest
 from dolma.core.errors import ConfigError, DataError, DolmaError
@@ -50,7 +51,7 @@ def _sizes(params: Any, taken: Taken) -> Sizes:
     return Sizes(taken.rows, 0, min(2 * 24 * taken.rows, 256_000_000))  # what the sort holds before it spills
 
 
-@reduce_step(needs=NEEDS, out=CUTS, version=3, sizes=_sizes)
+@reduce_step(needs=NEEDS, out=CUTS, version=4, sizes=_sizes)
 def plan_vigintiles(
     batches: Iterator[pa.RecordBatch],
     *,
@@ -78,7 +79,7 @@ def plan_vigintiles(
         highest: all from this one are one bucket, 20. The published pool has no 19, and begins at 2 to 7: `highest: 19, lowest_of: {games: 4, ...}`.
         min_tokens: a bucket with fewer is joined with the next better one, the best with the one below; `off` says nothing of that choice.
     Raises:
-        DataError: a quality is NaN: it would lie above the best; or tokens are negative.
+        DataError: no document of any source counts: which column says so of each; or a quality is NaN: it would lie above the best; or tokens are negative.
     """
     _check(num_buckets, [lowest, *lowest_of.values()], highest)
     rows = _Rows(batches, split)
@@ -91,8 +92,7 @@ def plan_vigintiles(
                 columns[name].append(value)
     made = pa.table([pa.array(columns[name], kind) for name, kind in CUTS.items()], schema=pa.schema(list(CUTS.items())))
     alone = [f"{source}/{topic or 'all'}" for (source, topic), buckets in sorted(found.items()) if len(buckets) == 1 < num_buckets]
-    if not found:
-        log.warning("no document counts: each has no quality, no tokens, or another `split` than %s; all will have vigintile 0", split)
+    rows.refuse_none()
     if alone:
         log.warning("one bucket, 1 to 20, where one score has nearly all tokens: %s", ", ".join(alone))
     return made, {"one_bucket": len(alone)}
@@ -120,6 +120,7 @@ class _Rows:
         self.batches, self.split = iter(batches), split
         self.numbers: dict[tuple[str, str], int] = {}
         self.totals = np.zeros(0, np.int64)
+        self.tallies: dict[str, np.ndarray] = {}
         self.error: DolmaError | None = None
         self.held = next(self.batches, None)
         binned = self.held is not None and set(BINS) <= set(self.held.schema.names)
@@ -143,10 +144,44 @@ class _Rows:
     def _coded(self) -> Iterator[pa.RecordBatch]:
         try:
             while self.held is not None:
+                if not self.totals.any():
+                    self._tally(self.held)
                 yield self._code(measured(self.held, self.split, "plan_vigintiles"))
                 self.held = next(self.batches, None)
         except DolmaError as error:
             self.error = error
+
+    def _tally(self, batch: pa.RecordBatch) -> None:
+        """Documents of each source, those with a quality, those with tokens too, and those of the split too: what to say where none counts."""
+        sources = pc.fill_null(batch.column("source"), "").dictionary_encode()
+        counts = [pa.array(np.ones(batch.num_rows, bool)), batch.column("quality").is_valid(), pc.fill_null(pc.greater(batch.column("n_tokens"), 0), False)]
+        counts += [pc.fill_null(pc.equal(batch.column("split"), self.split), False)] if self.split is not None and "split" in batch.schema.names else []
+        passed = np.logical_and.accumulate([count.to_numpy(zero_copy_only=False) for count in counts])
+        places = sources.indices.to_numpy(zero_copy_only=False)
+        for number, source in enumerate(sources.dictionary.to_pylist()):
+            self.tallies[source] = self.tallies.get(source, 0) + passed[:, places == number].sum(1)
+
+    def refuse_none(self) -> None:
+        """Say of each source which column keeps its documents out, where none counts; of no documents at all, that they are none.
+
+        Raises:
+            DataError: there are documents, or a histogram, and none counts.
+        """
+        if self.totals.any():
+            return
+        if not self.tallies and "bin" not in self.schema.names:
+            log.warning("plan_vigintiles: no documents: there is nothing to cut")
+            return
+        columns, found, said = ("quality", "n_tokens", "split"), [], list[str]()
+        for source, passed in sorted(self.tallies.items()):
+            found.append(column := columns[int(np.argmin(passed[1:] > 0))])
+            of = {"quality": "NULL", "n_tokens": "NULL or 0", "split": f"not {self.split}"}[column] + ("" if column == "quality" else " where the others count")
+            said.append(f"{source or 'no source'}: `{column}` is {of} in all of {passed[0]:,}")
+        got = "; ".join(said) or "an empty histogram: `quality` or `n_tokens` is NULL, or `split` another, in every document"
+        mend = "`tag_quality` scores documents; without scores leave out `tag_vigintile`'s cuts, and `best`, `buckets` and `upsampling` of mixes"
+        raise DataError(
+            f"plan_vigintiles: {(found or columns)[0]}", "no document counts, so there is nothing to cut", got=got, expected="scored documents", mend=mend
+        )
 
     def _code(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         pairs, places = topics(batch)

@@ -18,6 +18,7 @@ from dolma.runner import Run
 from dolma.sql import connect
 from tests.flow.mini import PIPELINES
 from tests.text.lid import train
+from training import data
 
 TOPICS = (  # WebOrganizer's 24, as their labels are written
     "adult_content art_and_design crime_and_law education_and_jobs electronics_and_hardware entertainment fashion_and_beauty finance_and_business "
@@ -120,6 +121,22 @@ def test_the_card_of_each_model_travels_with_its_scores_to_all_that_is_made_from
     assert topic["metrics"] == pytest.approx({name: rows[name] for name in ("n_train", "n_heldout", "accuracy", "f1.macro")}, abs=1e-6)
     assert rows["accuracy"] == 1 and rows["support.art_and_design"] > 3 and rows["precision.art_and_design"] == rows["recall.art_and_design"] == 1
     assert quality["trained_on"]["said"] == "address of its card, or words" and quality["metrics"] == {"accuracy": 0.9} and quality["good"] == "hq"
+
+
+def test_the_trail_from_a_mix_and_its_stage_ends_at_the_classifiers(scored: Path, tmp_path: Path) -> None:
+    shutil.copytree(scored, tmp_path / "copy")
+    model = "pool/tokenizer/tokenizer.json"
+    bpe = {"input": "pool/documents", "table": "model", "steps": [{"train_tokenizer": {"vocab_size": 300, "max_bytes": 100_000}}]}
+    steps = [{"encode": {"tokenizer": model}}, {"tag_vigintile": {"cuts": "pool/cuts"}}, {"tag_cell": {}}]
+    steps += [{"set": {"columns": {"key": "CAST(substr(id, 2) AS BIGINT)"}}}, {"pack": {"length": 8, "tokenizer": model}}]
+    shard = {"input": "pool/documents", "table": "sequence", "format": "mds", "steps": steps}
+    mix = {"input": "shard/pool", "table": "mix", "steps": [{"plan_mix": {"tokens": 64, "shares": {"web": 1.0}, "upsampling": {}}}]}
+    lay(tmp_path / "copy", pool__tokenizer=bpe, shard__pool=shard, mix__web=mix).run(["pool/tokenizer", "shard", "mix"])
+    cards = {name: facts(scored, "pool/cells")[name] for name in ("topic_model", "quality_model")}
+    assert cards["quality_model"]["sha256"] == sha256((scored / "out/pool/quality_published/model.bin").read_bytes()).hexdigest()
+    read = data.find(tmp_path / "copy" / "out", "mix/web").facts
+    for found in (facts(tmp_path / "copy", "shard/pool"), facts(tmp_path / "copy", "mix/web"), read):
+        assert {name: found.get(name) for name in cards} == cards
 
 
 def test_sql_reads_the_cards(scored: Path) -> None:

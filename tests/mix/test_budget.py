@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -115,11 +116,119 @@ def test_shapes_are_read_from_a_size_numbers_or_a_stage(tmp_path: Path) -> None:
     stage.write_text("model: {dims: {d: 64, layers: 2, heads: 4, kv_heads: 2, ffn: 96, window: 8}, init: random}")
     assert shapes.read(str(stage), vocab=300, context=128) == shapes.Shape(64, 2, 4, 2, 96, 300, 128)
     stage.write_text("model: {size: 32B, init: random}")
-    assert shapes.read(str(stage)) == shapes.PUBLISHED["32B"]
+    assert shapes.read(str(stage), vocab=100_352, context=8192) == shapes.PUBLISHED["32B"]
     stage.write_text("model: {init: {run: train/pretrain}}")
     for wrong in (str(stage), "8B", "d=12", f"{numbers},depth=3", "d=10,layers=1,heads=3,ffn=4", "d=1.5,layers=1,heads=1,ffn=1", "d=8,layers=0,heads=1,ffn=1"):
         with pytest.raises(ConfigError):
             shapes.read(wrong)
+
+
+FACTS = {"sequence_tokens": 256, "tokenizer": {"sha256": "0" * 64, "vocab_size": 4096 - 100, "eos": 0, "pad": 1}}
+STAGE = "data: {manifest: mix/pretrain}\nmodel: {dims: {d: 64, layers: 2, heads: 2, kv_heads: 2, ffn: 176, window: 64}, init: random}"
+
+
+def test_vocabulary_and_context_of_a_stage_are_those_of_its_data(tmp_path: Path) -> None:
+    stage = tmp_path / "proxy.yaml"
+    stage.write_text(STAGE)
+    dataset(tmp_path / "root", "mix/pretrain", None, kind="mix", facts=FACTS)
+    made = shapes.read(str(stage), root=tmp_path / "root")
+    assert (made.vocab, made.context) == (4096 - 0, 256) and made.vocab % 128 == 0
+    assert shapes.read("d=64,layers=2,heads=2,ffn=176").flops / made.flops > 10  # what the published ones in their place would be off by
+    assert shapes.read(str(stage), root=tmp_path / "root", context=512).context == 512
+    stage.write_text(STAGE.replace("dims: {d: 64, layers: 2, heads: 2, kv_heads: 2, ffn: 176, window: 64}", "size: 7B"))
+    assert shapes.read(str(stage), root=tmp_path / "root") == shapes.read("7B", vocab=4096, context=256)
+
+
+@pytest.mark.parametrize(
+    ("facts", "asked", "words"),
+    [
+        (None, {}, "its vocabulary and the length of its sequences.*no manifest of mix/pretrain.*`dolma run mix/pretrain` first, or give --vocab N"),
+        (None, {"vocab": 4096}, "say the length of its sequences.*give --context TOKENS"), ({"sequence_tokens": 256}, {}, "say its vocabulary.*give --vocab N"),
+        ({"tokenizer": FACTS["tokenizer"]}, {"vocab": 4096}, "no such facts in mix/pretrain.*mend: give --context TOKENS"),
+    ],
+)  # fmt: skip
+def test_a_stage_whose_data_does_not_say_them_is_refused(tmp_path: Path, facts: dict | None, asked: dict[str, int], words: str) -> None:
+    (tmp_path / "proxy.yaml").write_text(STAGE)
+    if facts is not None:
+        dataset(tmp_path / "root", "mix/pretrain", None, kind="mix", facts=facts)
+    with pytest.raises(ConfigError, match=f"(?s){words}"):
+        shapes.read(str(tmp_path / "proxy.yaml"), root=tmp_path / "root", **asked)
+
+
+def test_the_command_reads_a_stage_and_says_which_vocabulary_it_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "proxy.yaml").write_text(STAGE)
+    (tmp_path / "own.yaml").write_text(f"{{root: {tmp_path}/root, raw: raw}}")
+    asked = [
+        "plan",
+        "budget",
+        "--env",
+        str(tmp_path / "own.yaml"),
+        "--model",
+        str(tmp_path / "proxy.yaml"),
+        "--tokens",
+        "3M",
+        "--gpus",
+        "1",
+        "--utilisation",
+        "0.4",
+    ]
+    assert main(asked) == 2 and "give --vocab N --context TOKENS" in capsys.readouterr().err
+    dataset(tmp_path / "root", "mix/pretrain", None, kind="mix", facts=FACTS)
+    assert main([*asked, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"]["vocab"] == 4096
+    assert main(asked) == 0
+    assert {("vocabulary", "4,096"), ("context", "256")} <= {tuple(line.split()[:2]) for line in capsys.readouterr().out.splitlines()}
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("6T", 6 * 10**12), ("150B", 150 * 10**9), ("2.5M", 2_500_000), ("5.93e12", 5_930 * 10**9), ("6_000", 6000)])
+def test_tokens_and_a_pool_are_all_that_repeats_need(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, tokens: int) -> None:
+    (tmp_path / "pool.csv").write_text("source,pool_tokens\nweb,3B\ncode,1_000_000_000\n")
+    assert main(["plan", "budget", "--tokens", text, "--pool", str(tmp_path / "pool.csv"), "--shares", "web=0.5,code=0.5", "--format", "json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["budget"] == {"tokens": tokens} and made["how"] == {"tokens": "given"}
+    assert {one["name"]: one["repeats"] for one in made["sources"]} == pytest.approx({"web": tokens / 6e9, "code": tokens / 2e9})
+    assert main(["plan", "budget", "--tokens", text]) == 2  # without a pool nothing is asked
+    with pytest.raises(SystemExit):
+        main(["plan", "budget", "--tokens", f"{text}x", "--pool", str(tmp_path / "pool.csv")])
+    assert "such as 5.93e12, 6T, 150B or 2.5M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("--gpus 1e200 --days 1e200 --rate 1", "gpu_days cannot be counted"), ("--gpus 8 --days 1e-320 --price 1e-300", "days|cost"),
+        ("--gpus 8 --days 2 --price 0", "`price` is no amount"), ("--gpus 8 --days 2 --rate 10 --peak 0", "`peak` is no amount"),
+        ("--gpu-days 8 --rate 1e300 --uptime 1e-5 --price 1e308", "cost cannot be counted"), ("--tokens 1e6 --gpus 1 --rate 1e-320", "cannot be counted"),
+        ("--tokens 1e6 --pool POOL --worth nan", "--worth"), ("--tokens 1e6 --pool POOL --cap inf", "caps: a cap is above 0: cap"),
+        ("--tokens 1e6 --pool POOL --cap-of web=1e-320", "caps: a cap is above 0: web|no NAME=NUMBER"),
+        ("--tokens 1e6 --vocab 9 --pool POOL", "--vocab say nothing"),
+        ("--tokens 1e6 --pool POOL --shares web=1,code=1e-300", "shares: no share: code"),
+        ("--tokens 1e6 --pool POOL --shares mix", "`mix` is below 0 for code"),
+        ("--tokens 1e6 --pool POOL --shares tiny", "no table of a pool"), ("--tokens 1e6 --pool SMALL", "no number of tokens: web"),
+        ("--gpus 8 --days 2 --model d=1e3,layers=1,heads=1,ffn=1", "whole numbers"),
+        (f"--gpus 8 --days 2 --model d={10**40},layers=1,heads=1,ffn=1", "no such decoder"),
+    ],
+)  # fmt: skip
+def test_what_under_or_overflows_is_refused_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str, words: str) -> None:
+    (tmp_path / "pool.csv").write_text("source,pool_tokens,mix,tiny\nweb,100,3,1e-330\ncode,100,-1,inf\n")
+    (tmp_path / "small.csv").write_text("source,pool_tokens\nweb,1e-300\ncode,100\n")
+    named = [word.replace("POOL", str(tmp_path / "pool.csv")).replace("SMALL", str(tmp_path / "small.csv")) for word in asked.split()]
+    assert main(["plan", "budget", *named]) == 2
+    said = capsys.readouterr()
+    assert re.search(words, said.err) and "nan" not in said.err.replace("got nan", "") and not said.out
+
+
+LARGE = st.floats(min_value=5e-324, allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(set(budget.UNITS) - {"uptime", "utilisation"})), LARGE, min_size=2), st.booleans())
+def test_every_figure_of_a_budget_is_finite_or_it_is_refused(asked: dict[str, float], model: bool) -> None:
+    try:
+        made = budget.solve(asked, shapes.PUBLISHED["7B"] if model else None)
+    except ConfigError:
+        return
+    assert all(0 < value < float("inf") for value in made.values.values())
 
 
 @pytest.mark.kit

@@ -26,7 +26,7 @@ ROW = st.fixed_dictionaries(
         "n_tokens": st.integers(0, 5000), "split": st.sampled_from(["train", "train", "heldout"]),
     }
 )  # fmt: skip
-ROWS = st.lists(ROW, max_size=60)
+ROWS = st.lists(ROW, max_size=60).filter(lambda rows: any(r["quality"] is not None and r["n_tokens"] and r["split"] == "train" for r in rows))
 FIRST, VIGINTILE, EDGE, TOKENS, OFF = (list(CUTS).index(name) for name in ("first", "vigintile", "edge", "tokens", "off"))
 DIVISORS = st.sampled_from([1, 2, 4, 5, 10, 20])
 SQL = """
@@ -139,7 +139,6 @@ def test_a_source_without_topics_is_cut_as_one() -> None:
 
 def test_a_large_document_covers_the_vigintiles_that_it_fills() -> None:
     assert [cut[FIRST : VIGINTILE + 1] for cut in planned(scored((0.1, 30), (0.2, 70)))] == [(1, 6), (7, 20)]
-    assert planned(scored((0.1, 0), (0.2, 0))) == []  # no tokens, no buckets
 
 
 def test_held_out_and_unmeasured_documents_move_no_edge_but_are_tagged(tmp_path: Path) -> None:
@@ -176,11 +175,6 @@ def test_what_is_no_measure_is_refused_by_the_name_of_its_column(histogram: bool
 def test_a_document_without_quality_or_tokens_does_not_count() -> None:
     rows = scored((0.25, 1), (0.5, 1))
     assert planned([*rows, *scored((None, 9), (0.75, None))]) == planned(rows)  # type: ignore[arg-type]
-
-
-def test_no_documents_have_no_cuts() -> None:
-    assert planned([]) == [] == planned(scored((None, 5)))
-    assert planned(SCHEMA.empty_table(), size=1) == []
 
 
 def binned(rows: list[dict], parts: int = 1, bins: int = 65_536, size: int = 1000, **params) -> pa.Table:
@@ -299,5 +293,30 @@ def test_a_number_of_buckets_that_does_not_divide_twenty_is_refused(n: int) -> N
         planned(scored((0.5, 1)), num_buckets=n)
 
 
-def test_cuts_of_no_document_are_said(caplog: pytest.LogCaptureFixture) -> None:
-    assert planned(scored((None, 5), (None, 3))) == [] and "no document counts" in caplog.text
+@pytest.mark.parametrize(
+    ("rows", "column", "said"),
+    [
+        ([(None, 5, "web"), (None, 3, "web"), (None, 3, "pdf")], "quality", "pdf: `quality` is NULL in all of 1; web: `quality` is NULL in all of 2"),
+        ([(0.5, None, "web"), (0.5, 0, "web"), (None, 3, "web")], "n_tokens", "web: `n_tokens` is NULL or 0 where the others count in all of 3"),
+    ],
+)
+def test_where_no_document_counts_the_source_and_its_column_are_named(rows: list[tuple], column: str, said: str) -> None:
+    made = [dict(zip(("quality", "n_tokens", "source"), row, strict=True)) for row in rows]
+    for size in (1, 1000):
+        with pytest.raises(DataError, match="no document counts") as error:
+            planned(made, size=size)
+        assert (error.value.where, error.value.got) == (f"plan_vigintiles: {column}", said)
+    assert planned([*made, *scored((0.5, 2))], num_buckets=1)[0][TOKENS] == 2  # one that counts is enough: other sources have no quality
+
+
+def test_documents_of_another_side_and_an_empty_histogram_are_named() -> None:
+    with pytest.raises(DataError, match=r"plan_vigintiles: split: (.|\n)*web: `split` is not train where the others count in all of 1"):
+        planned([{**scored((0.5, 2))[0], "split": "heldout"}])
+    empty = pa.Table.from_pylist([], schema=pa.schema([(name, kind) for name, kind in BINS.items()]))
+    with pytest.raises(DataError, match="an empty histogram"), tempfile.TemporaryDirectory() as folder:
+        plan_vigintiles(iter([pa.RecordBatch.from_pylist([], schema=empty.schema)]), folder=Path(folder))
+
+
+def test_a_pool_without_documents_has_no_cuts(caplog: pytest.LogCaptureFixture) -> None:
+    assert planned([]) == [] and planned(pa.Table.from_batches([pa.RecordBatch.from_pylist([], schema=SCHEMA)])) == []
+    assert "no documents: there is nothing to cut" in caplog.text

@@ -37,12 +37,12 @@ def write_dataset(root: Path, name: str, streams: Mapping[str, Sequence[Mapping[
     _save(root, name, "sequence", "mds", files, facts)
 
 
-def write_table(root: Path, name: str, table: str, rows: list[dict[str, object]]) -> None:
+def write_table(root: Path, name: str, table: str, rows: list[dict[str, object]], **facts: object) -> None:
     """A Parquet dataset with a manifest."""
     path = root / name / "00000.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path)
-    _save(root, name, table, "parquet", [File(name=path.name, rows=len(rows), bytes=path.stat().st_size, sha256=sha256(path))], {})
+    _save(root, name, table, "parquet", [File(name=path.name, rows=len(rows), bytes=path.stat().st_size, sha256=sha256(path))], facts)
 
 
 def _save(root: Path, name: str, table: str, form: str, files: list[File], facts: dict[str, object]) -> None:
@@ -103,7 +103,7 @@ def make_root(root: Path) -> Path:
     write_dataset(root, "shard/rlvr", {"prompts": _prompts(path)}, columns, {**facts, "sequence_tokens": 48})
     rates = {"web/a/1": 1.0, "web/b/2": 2.5, "code/all/0": 0.5}
     rows: list[dict[str, object]] = [{"dataset": "shard/pool", "stream": name, "repeats": rate, "sequences": 0, "tokens": 0} for name, rate in rates.items()]
-    write_table(root, "mix/pretrain", "mix", rows)
+    write_table(root, "mix/pretrain", "mix", rows, quality_model={"sha256": "5" * 64, "good": "1"})
     return root
 
 

@@ -131,6 +131,7 @@ def test_the_next_stage_takes_weights_and_moments_and_starts_its_own_schedule(ow
     assert float(moments["lm_head.weight.step"]) == 30 + 8
     assert [p.name for p in checkpoint.folders(parent)] == ["ba000010", "ba000020", "ba000030"]
     manifest = manifests.load(own_root / "train/midtrain")
+    assert manifest.facts["quality_model"] == manifests.load(own_root / "mix/pretrain").facts["quality_model"] == {"sha256": "5" * 64, "good": "1"}
     assert [item.name for item in manifest.inputs] == ["mix/pretrain", "train/pretrain"] and manifest.counts == {"updates": 8, "tokens": 2048, "skipped": 0}
 
     stretched = _stage(
