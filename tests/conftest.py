@@ -52,6 +52,8 @@ def spark():
 
     if (engine.java_version() or 0) < engine.JAVA:
         pytest.skip(f"no Java {engine.JAVA} or newer: Spark cannot start")
+    # these sessions live for minutes: the second compiler and parallel collection cost more than they save (59 CPU s of test_components become 33)
+    os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     running = engine.session(2)
     yield running
     engine.stop(running)
