@@ -130,11 +130,11 @@ class Run:
         return made
 
     def _stage(self, name: str, fingerprint: str, again: bool = False) -> None:
-        """Run a training stage through Composer's launcher, in a process of its own: this package never imports torch."""
+        """Run a training stage in a process of its own: this package never imports torch. One process needs no launcher, which loads Composer to start it."""
         node = self.graph[name]
         assert isinstance(node, Stage)
         python = self.env.python or sys.executable
-        command = [python, "-m", "composer.cli.launcher", "-n", "1", "-m", "training.cli", "run", str(node.file), "--root", str(self.root), "--out", name]
+        command = [python, "-m", "training.cli", "run", str(node.file), "--root", str(self.root), "--out", name]
         command += ["--again"] if again else []
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(self.base), os.environ.get("PYTHONPATH", "")]))}
         try:

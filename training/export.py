@@ -41,7 +41,7 @@ def export(run: Path, to: Path, *, at: Path | None = None) -> float:
         raise DataError(str(to), "there is something already", got="a folder or file", expected="a path that does not exist", mend="name another, or remove it")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
-        from transformers import Olmo3ForCausalLM
+        from transformers.models.olmo3.modeling_olmo3 import Olmo3ForCausalLM  # by its file: `transformers` names thousands, and pyright reads all of them
     except ImportError as error:
         raise EnvironmentFault("training.export", "package `transformers` is missing", mend="pip install 'dolma-flow[train]'") from error
     model, tokenizer = checkpoint.load(run, at), Tokenizer.load(run / "tokenizer.json")

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ DOORS = {  # heavy package: the files that may import it, each of them inside a 
 HEAVY = sorted({*DOORS, "torch", "numba"})
 
 
+@cache  # each of the packages below is looked for in all files
 def imports(path: Path, top_only: bool = False) -> set[str]:
     tree = ast.parse(path.read_text())
     nodes = tree.body if top_only else list(ast.walk(tree))

@@ -15,7 +15,7 @@ from dolma.core.schema import keys
 from dolma.io import mds
 from dolma.report.figures import STAGES
 from dolma.trace import trace
-from tests.flow.mini import PIPELINES, WEB, take_over, write_env
+from tests.flow.mini import OTHERS, PIPELINES, POOL, WEB, take_over, write_env
 
 pytestmark = pytest.mark.slow
 TOKENS = {"pretrain": 60_000, "midtrain": 24_000, "midtrain_web_only": 12_000, "midtrain_no_carry_over": 24_000, "longctx": 48_000}
@@ -57,7 +57,7 @@ def _short(stage: dict[str, Any]) -> None:
 def flow(one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     env = write_env(one, "whole")
-    take_over(one, "whole", WEB)
+    take_over(one, "whole", (*WEB, *OTHERS, *POOL))
     pipelines = _smaller(folder)
     assert cli.main(["run", str(pipelines), "--env", str(env), "--pipelines", str(pipelines)]) == 0
     return folder
