@@ -141,7 +141,14 @@ def _swarm(args: argparse.Namespace) -> None:
     if args.plan:
         look = swarm.outlook()
         minutes = "unknown until a run is trained" if look.seconds is None else f"{look.seconds / 60:.1f} min"
-        rows = [["runs", look.runs], ["of them held out", look.heldout], ["to train", look.todo], ["tokens to train", short(look.tokens)], ["about", minutes]]
+        rows = [
+            ["runs", look.runs],
+            ["of them held out", look.heldout],
+            ["to train", look.todo],
+            ["to measure again", look.measured],
+            ["tokens to train", short(look.tokens)],
+            ["about", minutes],
+        ]
         print(table(["what", "value"], rows))
         print(f"\n{table(['domain', 'tokens', 'natural share'], [[name, swarm.tokens_of(name), share] for name, share in look.domains.items()])}")
         return
