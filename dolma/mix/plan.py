@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
+from dolma.core.errors import ConfigError
 from dolma.core.recipe import STREAMS
 from dolma.core.step import reduce_step
 from dolma.mix import serve
@@ -78,7 +79,7 @@ def plan_mix(
         topic, language and source and of the mix (largest remainders), which is therefore within one sequence of `tokens`.
     Raises:
         ConfigError: (or Errors with all of them) shares that do not sum to 1, names that no stream has, or a part that cannot give what is asked of it under
-            the caps: what is missing, and each mend that suffices alone.
+            the caps: what is missing, and each mend that suffices alone; a mix of less than half a sequence.
     """
     held = list(batches)
     table = pa.Table.from_batches(held) if held else STREAMS.empty_table()
@@ -88,6 +89,10 @@ def plan_mix(
     sources = np.unique(streams.source, return_inverse=True)[1]
     order = np.lexsort((_strings(table, "stream"), _strings(table, "dataset")))
     served = serve.whole(streams.sequences * rate, sources, part, ties=np.argsort(order))
+    if streams.sequences.any() and not served.any():
+        width = streams.tokens.sum() / streams.sequences.sum()
+        expected, mend = f"half a sequence at least, which has {width:,.0f} tokens", "raise `tokens` or `repeats`, or pack shorter sequences"
+        raise ConfigError("plan_mix: tokens", "the mix would be empty", got=f"{rate @ streams.tokens:,.0f} tokens", expected=expected, mend=mend)
     made = {"repeats": serve.exact(streams.sequences, served), "sequences": served, "tokens": served * streams.tokens // np.maximum(streams.sequences, 1)}
     return pa.table([pa.array(made[name], kind) if name in made else table[name] for name, kind in MIX.items()], schema=pa.schema(list(MIX.items())))
 

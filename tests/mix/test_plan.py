@@ -142,7 +142,8 @@ def test_any_feasible_mix_has_its_shares_and_repeats_that_rise_with_quality(
     quality = {source for source, *_ in sizes if any(size for cell, size in sizes.items() if cell[0] == source)}
     shares = {**{source: (1 - share) / len(quality) for source in quality}, "code": share if quality else 1.0}
     totals = {source: sum(row["tokens"] for row in pool if row["source"] == source) for source in shares}
-    tokens = int(copies * min(totals[source] / part for source, part in shares.items() if part)) or 1
+    tokens = int(copies * min(totals[source] / part for source, part in shares.items() if part))
+    tokens = max(tokens, LENGTH // 2)  # less is refused
     made = planned(pool, tokens, shares, upsampling=Upsampling(params=name))
     wanted = asked(pool, tokens, shares, upsampling=Upsampling(params=name))
     assert abs(amount(made) - tokens / LENGTH) <= 0.5 + 1e-5
@@ -198,6 +199,14 @@ def test_tenths_that_sum_to_one_but_for_rounding_are_taken() -> None:
 def test_a_mix_of_no_tokens_is_refused(tokens: int) -> None:
     with pytest.raises(ConfigError, match=f"plan_mix: tokens.*\n.*got {tokens}"):
         planned(POOL, tokens, {"code": 1.0})
+
+
+def test_a_mix_of_less_than_half_a_sequence_is_refused_and_half_of_one_served() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)plan_mix: tokens: the mix would be empty.*got 31 tokens.*64 tokens"):
+        planned(POOL, 31, {"code": 1.0})
+    with pytest.raises(ConfigError, match="the mix would be empty"):
+        planned(POOL, None, None, repeats={"math": 0.001})
+    assert amount(planned(POOL, 32, {"code": 1.0})) == 1
 
 
 def test_a_source_over_its_repeats_is_refused_with_the_shortage() -> None:

@@ -177,6 +177,7 @@ def test_streams_are_known_by_their_cells_where_folders_come_in_another_order(tm
     supply = Supply(place(tmp_path) / "root", "shard/pool")
     shares = {"web": 0.9, "code": 0.1}
     first = supply.planned(64 * 101, shares)
+    assert first.fingerprint == supply.planned(64 * 101, dict(reversed(shares.items()))).fingerprint != supply.planned(64 * 101, {"web": 1.0}).fingerprint
     files = manifests.load(tmp_path / "root/shard/pool").files
     moved = [file.model_copy(update={"name": f"{9 - place}/{file.name}"}) for place, file in enumerate(files)]
     there = manifests.load(tmp_path / "root/shard/pool")
