@@ -206,8 +206,8 @@ class Swarming:
     def _todo(self, jobs: list[Job]) -> tuple[list[Job], list[Job]]:
         """Runs to train, and runs that are trained and only to be measured again."""
         stale = [job for job in jobs if not job.fresh(self.root)]
-        measured = [job for job in stale if job.trained(self.root)]
-        return [job for job in stale if job not in measured], measured
+        trained = {job.name: job.trained(self.root) for job in stale}
+        return [job for job in stale if not trained[job.name]], [job for job in stale if trained[job.name]]
 
     def _ready(self) -> None:
         stale = [line.dataset for line in self.flow.plan(self.needs()) if line.state != "fresh"]
@@ -229,8 +229,9 @@ class Swarming:
             DolmaError: of data, settings or training; what is done is kept, and the same command goes on.
         """
         self.flow.run(self.needs())
+        jobs = self.jobs()
         self.mixes()
-        todo, measured = self._todo(self.jobs())
+        todo, measured = self._todo(jobs)
         again = f", {len(measured)} to measure again" if measured else ""
         log.info("%s: %d runs, %d of them to train%s", self.name, self.settings.runs, len(todo), again)
         env = self.flow.env

@@ -147,7 +147,10 @@ def test_a_run_that_lost_its_figures_and_a_mix_of_other_shards_are_made_again(tm
         assert train(swarm(tmp_path)) == 13
 
 
-DRAWN = {"domains": ["code", "math", "web"], "design": {"runs": 10, "strength": [0.3, 3], "minimum": 0.1, "prior": {"code": 0.4, "math": 0.2, "web": 0.4}}}
+DRAWN: dict[str, Any] = {
+    "domains": ["code", "math", "web"],
+    "design": {"runs": 10, "strength": [0.3, 3], "minimum": 0.1, "prior": {"code": 0.4, "math": 0.2, "web": 0.4}},
+}
 
 
 def test_shards_packed_anew_with_another_source_leave_all_runs_and_a_changed_source_those_that_do_not_read_it(tmp_path: Path) -> None:
@@ -199,7 +202,7 @@ def test_a_run_that_is_measured_on_other_texts_is_not_trained_again(tmp_path: Pa
 
 
 def test_laws_are_fitted_to_what_is_served_where_a_weight_is_less_than_half_a_sequence(tmp_path: Path) -> None:
-    low = {"design": {"runs": 10, "strength": [1, 10], "minimum": 0.001}, "proxy": {"stage": "swarm/proxy", "tokens": 1_280}}
+    low: dict[str, Any] = {"design": {"runs": 10, "strength": [1, 10], "minimum": 0.001}, "proxy": {"stage": "swarm/proxy", "tokens": 1_280}}
     made = swarm(place(tmp_path), **low)
     few = (made.weights > 0) & (made.weights * 1_280 < 32)
     assert few.any() and (made.served[few] == 0).all()

@@ -25,12 +25,18 @@ WORDS = {
     "math": "3 plus 4 is 7 so 7 minus 4 is 3",
     "tale": "once a king and a queen had no child",
 }
-COLUMNS = {"id": "string", "key": "int64", "source": "string", "text": "large_string"}
+READ = {"jsonl": {"files": "*.jsonl", "columns": {"id": "string", "key": "int64", "source": "string", "text": "large_string"}}}
 RECIPES: dict[str, dict[str, Any]] = {
-    "pool/documents": {"read": {"jsonl": {"files": "*.jsonl", "columns": COLUMNS}}, "table": "document", "steps": [{"tag_split": {"share": 0.1}}]},
-    "pool/first": {"read": {"jsonl": {"files": "documents.jsonl", "columns": COLUMNS}}, "table": "document", "steps": []},
+    "pool/documents": {"read": READ, "table": "document", "steps": [{"tag_split": {"share": 0.1}}]},
     "pool/tune": {"input": "pool/documents", "table": "document", "steps": [{"keep": {"where": "split = 'tune'", "reason": "other_side"}}]},
-    "pool/tokenizer": {"input": "pool/first", "table": "model", "steps": [{"train_tokenizer": {"vocab_size": 300, "max_bytes": 100_000}}]},
+    "pool/tokenizer": {
+        "input": "pool/documents",
+        "table": "model",
+        "steps": [
+            {"keep": {"where": "id LIKE '%-documents-%'", "reason": "came_later"}},  # another tokenizer would be other tokens everywhere
+            {"train_tokenizer": {"vocab_size": 300, "max_bytes": 100_000}},
+        ],
+    },
     "shard/pool": {
         "input": "pool/documents",
         "table": "sequence",
