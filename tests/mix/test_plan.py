@@ -143,7 +143,7 @@ def test_any_feasible_mix_has_its_shares_and_repeats_that_rise_with_quality(
     shares = {**{source: (1 - share) / len(quality) for source in quality}, "code": share if quality else 1.0}
     totals = {source: sum(row["tokens"] for row in pool if row["source"] == source) for source in shares}
     tokens = int(copies * min(totals[source] / part for source, part in shares.items() if part))
-    tokens = max(tokens, LENGTH // 2)  # less is refused
+    tokens = max(tokens, LENGTH)  # less than half of one is refused
     made = planned(pool, tokens, shares, upsampling=Upsampling(params=name))
     wanted = asked(pool, tokens, shares, upsampling=Upsampling(params=name))
     assert abs(amount(made) - tokens / LENGTH) <= 0.5 + 1e-5
