@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dolma.console import short
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, DataError
 from dolma.core.log import logger
@@ -37,6 +38,12 @@ class Outlook:
     tokens: int
     seconds: float | None
     domains: dict[str, float]
+
+    def rows(self) -> list[list[object]]:
+        """What `--plan` prints of it: names and values."""
+        minutes = "unknown until a run is trained" if self.seconds is None else f"{self.seconds / 60:.1f} min"
+        counts = [["runs", self.runs], ["of them held out", self.heldout], ["to train", self.todo], ["to measure again", self.measured]]
+        return [*counts, ["tokens to train", short(self.tokens)], ["about", minutes]]
 
 
 class Swarming:
