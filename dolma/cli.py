@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _swarm(args: argparse.Namespace) -> None:
-    from dolma.console import short, table
+    from dolma.console import table
     from dolma.swarm import run
 
     if args.proposal:
@@ -140,9 +140,7 @@ def _swarm(args: argparse.Namespace) -> None:
     swarm = run.Swarming(args.name, _env_file(args), args.pipelines)
     if args.plan:
         look = swarm.outlook()
-        minutes = "unknown until a run is trained" if look.seconds is None else f"{look.seconds / 60:.1f} min"
-        rows = [["runs", look.runs], ["of them held out", look.heldout], ["to train", look.todo], ["tokens to train", short(look.tokens)], ["about", minutes]]
-        print(table(["what", "value"], rows))
+        print(table(["what", "value"], look.rows()))
         print(f"\n{table(['domain', 'tokens', 'natural share'], [[name, swarm.tokens_of(name), share] for name, share in look.domains.items()])}")
         return
     found = swarm.run()

@@ -43,6 +43,7 @@ class Stream:
     source: str
     shards: list[int]
     repeats: float
+    content: str
 
     @property
     def rows(self) -> int:
@@ -143,13 +144,34 @@ def check(root: Path, run: Manifest) -> tuple[list[Line], list[DataError]] | Non
         return None
     try:
         streams = _planned(root, run)
-        named = [(row["dataset"], row["stream"]) for row in pq.read_table(root / run.dataset / STREAMS).to_pylist()]
-        place = {(one.dataset, one.name): number for number, one in enumerate(streams)}
-        if unknown := [f"{dataset}/{name}" for dataset, name in named if (dataset, name) not in place]:
-            raise DataError(f"{run.dataset}/{STREAMS}", "a stream was served that the plan has not", got=unknown[0], expected=_plan_name(run), mend=AGAIN)
-        return _Served(root, run, streams, np.array([place[one] for one in named], np.int64)).compare()
+        return _Served(root, run, streams, _places(root, run, streams)).compare()
     except DataError as error:
         return [], [error]
+
+
+def _places(root: Path, run: Manifest, streams: list[Stream]) -> np.ndarray:
+    """For each stream of a record its number in the plan: by what it held where the record says that, since a folder may have another name after shards
+    were packed anew, and else by name."""
+    by_name, by_content = ({key(one): number for number, one in enumerate(streams)} for key in (_named, _held))
+    numbers = []
+    for row in pq.read_table(root / run.dataset / STREAMS).to_pylist():
+        known, held = (row["dataset"], row["stream"]), row.get("content")
+        number = by_name.get(known)
+        if held and (number is None or streams[number].content != held):
+            number = by_content.get((row["dataset"], held))
+        if number is None:
+            got, expected = "/".join(known), _plan_name(run)
+            raise DataError(f"{run.dataset}/{STREAMS}", "a stream was served that the plan has not", got=got, expected=expected, mend=AGAIN)
+        numbers.append(number)
+    return np.array(numbers, np.int64)
+
+
+def _named(one: Stream) -> tuple[str, str]:
+    return one.dataset, one.name
+
+
+def _held(one: Stream) -> tuple[str, str]:
+    return one.dataset, one.content
 
 
 def _plan_name(run: Manifest) -> str:
@@ -160,27 +182,20 @@ def _planned(root: Path, run: Manifest) -> list[Stream]:
     """The streams that a run should have read, in the order of its mix."""
     name = _plan_name(run)
     found = manifests.at(root, name)
-    _same(run, found)
+    command = manifests.maker(run.dataset)
+    manifests.check_input(run, found, f"`{command}` trains it again; or restore what it read" if command.startswith("dolma swarm") else AGAIN)
     if found.format == "mds":
         return _streams(found, None)
     rates: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for row in manifests.read(root / name, ["dataset", "stream", "repeats", "sequences"]).to_pylist():
+    for row in manifests.read(root / name).to_pylist():
         rates[row["dataset"]][row["stream"]] = row
     streams = []
     for dataset, rows in rates.items():
         inner = manifests.at(root, dataset)
-        if dataset in {one.name for one in found.inputs}:
-            _same(found, inner)
+        held = {stream: row["content"] for stream, row in rows.items() if row["repeats"] > 0 and row.get("content")}
+        manifests.check_input(found, inner, f"`{manifests.maker(name)}` plans it again, and what changed is trained again", held)
         streams += _streams(inner, rows)
     return streams
-
-
-def _same(reader: Manifest, read: Manifest) -> None:
-    """Refuse a dataset that is no longer the one that `reader` was made of."""
-    expected = {one.name: one.fingerprint for one in reader.inputs}.get(read.dataset)
-    if expected != read.fingerprint:
-        got, mend = read.fingerprint[:16], AGAIN if reader.table == "checkpoint" else f"`dolma run {reader.dataset}`, then train again"
-        raise DataError(reader.dataset, f"it was made of another {read.dataset}", got=got, expected=str(expected)[:16], mend=mend)
 
 
 def _streams(found: Manifest, rates: dict[str, dict[str, Any]] | None) -> list[Stream]:
@@ -191,10 +206,10 @@ def _streams(found: Manifest, rates: dict[str, dict[str, Any]] | None) -> list[S
             stream = file.name.rpartition("/")[0]
             shards[stream].append(file.rows)
             sources[stream] = file.extra.get("source") or stream.partition("/")[0]
-    made = []
-    for name, sizes in shards.items():
-        row = {"repeats": 1.0, "sequences": None} if rates is None else rates.get(name, {"repeats": 0.0, "sequences": None})
-        one = Stream(found.dataset, name, sources[name], sizes, row["repeats"])
+    made, held = [], manifests.contents(found)
+    for name in shards if rates is None else [one for one in rates if one in shards]:
+        row = {"repeats": 1.0, "sequences": None} if rates is None else rates[name]
+        one = Stream(found.dataset, name, sources[name], shards[name], row["repeats"], held[name])
         if row["sequences"] is not None and row["sequences"] != one.chosen:
             got, mend = f"{row['repeats']:g} x {one.rows} = {one.chosen}", "plan the mix again"
             raise DataError(f"{found.dataset}/{name}", "the mix plans another number of sequences", got=got, expected=row["sequences"], mend=mend)

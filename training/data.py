@@ -29,6 +29,7 @@ class Part:
     repeats: float
     dataset: str
     stream: str
+    content: str = ""
 
     @property
     def served(self) -> int:
@@ -71,7 +72,9 @@ class Source:
 
 
 def find(root: Path, name: str, *, hashes: bool = True) -> Source:
-    """The streams behind a mix or MDS dataset `name` below `root`.
+    """The streams behind a mix or MDS dataset `name` below `root`; those of a mix in the order of its rows.
+
+    A mix that says what its streams hold is served from shards that were packed anew, as long as they hold the same.
 
     Args:
         hashes: read every shard and compare its sha256; without it sizes only.
@@ -86,15 +89,16 @@ def find(root: Path, name: str, *, hashes: bool = True) -> Source:
     if manifest.table != "mix":
         raise DataError(name, "cannot train on this dataset", got=f"table {manifest.table}", expected="a mix, or MDS shards", mend="name another dataset")
     rates: dict[str, dict[str, float]] = {}
-    for row in manifests.read(root / name, ["dataset", "stream", "repeats"]).to_pylist():
+    held: dict[str, dict[str, str]] = {}
+    for row in manifests.read(root / name).to_pylist():
         rates.setdefault(row["dataset"], {})[row["stream"]] = row["repeats"]
+        if row["repeats"] > 0 and row.get("content"):
+            held.setdefault(row["dataset"], {})[row["stream"]] = row["content"]
     parts, facts = [], {name: manifest.facts[name] for name in CARDS if name in manifest.facts}
     for dataset, repeats in rates.items():
         inner = manifests.at(root, dataset)
-        planned = {one.name: one.fingerprint for one in manifest.inputs}.get(dataset)
-        if planned is not None and planned != inner.fingerprint:
-            expected, mend = f"fingerprint {planned[:16]}", f"`dolma run {name}` plans it over what is there now"
-            raise DataError(name, f"{dataset} was made anew after this mix was planned", got=inner.fingerprint[:16], expected=expected, mend=mend)
+        mend = f"`{manifests.maker(name)}` plans it over what is there now"
+        manifests.check_input(manifest, inner, mend, held.get(dataset))
         parts += _streams(root / dataset, inner, repeats, hashes)
         for key in ("sequence_tokens", "tokenizer"):
             if key in facts and facts[key] != inner.facts.get(key):
@@ -106,7 +110,7 @@ def find(root: Path, name: str, *, hashes: bool = True) -> Source:
 def _streams(folder: Path, manifest: Manifest, repeats: dict[str, float] | None, hashes: bool) -> list[Part]:
     rows: dict[str, int] = {}
     for file in manifest.files:
-        stream = str(Path(file.name).parent)
+        stream = file.name.rpartition("/")[0]
         if repeats is None or repeats.get(stream, 0) > 0:
             path = manifests.shard(folder, file)
             if hashes and (got := sha256(path)) != file.sha256:
@@ -121,7 +125,9 @@ def _streams(folder: Path, manifest: Manifest, repeats: dict[str, float] | None,
     missing = sorted(s for s, rate in (repeats or {}).items() if rate > 0 and s not in rows)
     if missing:
         raise DataError(str(folder), "streams of the mix are missing", got=f"{len(missing)}: {missing[:3]}", expected="all", mend="plan the mix again")
-    return [Part(folder / stream, n, 1.0 if repeats is None else repeats[stream], manifest.dataset, stream) for stream, n in rows.items()]
+    held = manifests.contents(manifest)
+    names = rows if repeats is None else [stream for stream in repeats if stream in rows]
+    return [Part(folder / stream, rows[stream], 1.0 if repeats is None else repeats[stream], manifest.dataset, stream, held[stream]) for stream in names]
 
 
 def tokenizer(root: Path, path: str, source: Source) -> Tokenizer:

@@ -1,12 +1,13 @@
 """What a stage will do, worked out without torch: its data, its length in updates, and the fingerprint that says whether it is fresh."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, DataError
-from dolma.core.graph import stage_fingerprint, stage_inputs
+from dolma.core.graph import stage_fingerprint, stage_inputs, training_fingerprint
 from dolma.core.manifest import Manifest
 from training import data
 from training.config import Init, Stage, updates
@@ -22,6 +23,7 @@ class Plan:
         epoch: updates of one pass over the data.
         updates: updates of the stage.
         save_every: updates between two checkpoints.
+        training: the fingerprint without what the stage is measured on.
     """
 
     stage: Stage
@@ -35,6 +37,7 @@ class Plan:
     updates: int
     save_every: int
     fingerprint: str
+    training: str
 
     @property
     def folder(self) -> Path:
@@ -43,11 +46,18 @@ class Plan:
 
     def fresh(self) -> bool:
         """Whether a finished run with this fingerprint is there, its files with it."""
+        return self._there(lambda made: made.fingerprint == self.fingerprint)
+
+    def trained(self) -> bool:
+        """Whether a finished run with these weights is there, whatever it was measured on."""
+        return self._there(lambda made: made.facts.get("training") == self.training)
+
+    def _there(self, fits: Callable[[Manifest], bool]) -> bool:
         if not manifests.exists(self.folder):
             return False
         manifest = manifests.load(self.folder)
         try:
-            return manifest.fingerprint == self.fingerprint and all(manifests.shard(self.folder, file) for file in manifest.files)
+            return fits(manifest) and all(manifests.shard(self.folder, file) for file in manifest.files)
         except DataError:
             return False
 
@@ -70,6 +80,7 @@ class Plan:
             "parent": self.parent.dataset if self.parent else None,
             "fingerprint": self.fingerprint,
             "fresh": self.fresh(),
+            "trained": self.trained(),
         }
 
 
@@ -105,7 +116,7 @@ def plan(stage: Stage, value: dict[str, Any], root: Path, name: str, *, hashes: 
     total = max(updates(stage.length.duration, batch_tokens=sequences * width, epoch=epoch), 1)
     every = max(updates(stage.length.save_every, batch_tokens=sequences * width, epoch=epoch, total=total), 1)
     print_ = stage_fingerprint(value, stage_inputs(value, root), root)
-    return Plan(stage, root, name, source, parent, sequences, sequences * width, epoch, total, every, print_)
+    return Plan(stage, root, name, source, parent, sequences, sequences * width, epoch, total, every, print_, training_fingerprint(value, root))
 
 
 def _fits(parent: Manifest, source: data.Source) -> None:

@@ -31,7 +31,7 @@ RESUME = "_resume"
 
 
 def run(plan: Plan, *, again: bool = False) -> bool:
-    """Train a stage, evaluate it before and after, and write its manifest last.
+    """Train a stage, evaluate it before and after, and write its manifest last; a run that differs in what it is measured on alone is only measured.
 
     Args:
         again: train even when a finished run with the same fingerprint is there.
@@ -47,6 +47,8 @@ def run(plan: Plan, *, again: bool = False) -> bool:
         shutil.rmtree(plan.folder / RESUME, ignore_errors=True)  # a run killed just after its manifest left it
         log.info("%s is fresh", plan.name)
         return False
+    if not again and int(os.environ.get("WORLD_SIZE", "1")) == 1 and plan.trained() and _measure(plan):
+        return True
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0
     with lock(plan.folder) if first else nullcontext():
         if first:
@@ -57,6 +59,28 @@ def run(plan: Plan, *, again: bool = False) -> bool:
         seen = _fit(plan, tokenizer)
         if int(os.environ.get("RANK", "0")) == 0:
             _finish(plan, tokenizer, seen)
+    return True
+
+
+def _measure(plan: Plan) -> bool:
+    """Take the figures of a finished run again, from its last checkpoint; False if its files are not what its manifest says."""
+    folder, found = plan.folder, manifests.load(plan.folder)
+    with lock(folder):
+        if any(sha256(manifests.shard(folder, file)) != file.sha256 for file in found.files):
+            return False
+        from training import checkpoint
+
+        log.info("%s is trained, its figures are taken again", plan.name)
+        tokenizer = data.tokenizer(plan.root, plan.stage.data.tokenizer, plan.source)
+        before = _figures(plan, _initial(plan, tokenizer)[0], tokenizer, "before") if plan.stage.evaluate_first else []
+        after = _figures(plan, checkpoint.load(folder), tokenizer, "after")
+        path = folder / "metrics.json"
+        (folder / manifests.NAME).unlink()
+        write_atomic(path, (json.dumps(_metrics(plan, before, after), indent=1) + "\n").encode())
+        changed = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        files = [file.model_copy(update=changed) if file.name == path.name else file for file in found.files]
+        update = {"fingerprint": plan.fingerprint, "files": files, "bytes": sum(file.bytes for file in files), "recipe": plan.stage.model_dump(mode="json")}
+        manifests.save(folder, found.model_copy(update=update))
     return True
 
 
@@ -233,6 +257,12 @@ def _evaluate(plan: Plan, model: Any, tokenizer: Tokenizer, when: str) -> None:
     path = plan.folder / RESUME / f"{when}.json"
     if path.is_file():
         return
+    rows = _figures(plan, model, tokenizer, when)
+    model.train()
+    write_atomic(path, json.dumps(rows).encode())
+
+
+def _figures(plan: Plan, model: Any, tokenizer: Tokenizer, when: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     if plan.stage.evaluate and (when == "after" or plan.stage.evaluate_first):
         from training.evaluate.registry import evaluate
@@ -240,12 +270,10 @@ def _evaluate(plan: Plan, model: Any, tokenizer: Tokenizer, when: str) -> None:
         for item in plan.stage.evaluate:
             log.info("%s: %s %s", plan.name, item.kind, when)
             rows += [asdict(row) for row in evaluate(item, model.eval(), tokenizer, plan.root)]
-    model.train()
-    write_atomic(path, json.dumps(rows).encode())
+    return rows
 
 
-def _metrics(plan: Plan) -> dict[str, Any]:
-    before, after = (json.loads((plan.folder / RESUME / f"{when}.json").read_bytes()) for when in ("before", "after"))
+def _metrics(plan: Plan, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> dict[str, Any]:
     first = {(row["metric"], row["slice"]): row["value"] for row in before}
     rows = [
         {
@@ -263,7 +291,8 @@ def _metrics(plan: Plan) -> dict[str, Any]:
 
 def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
     folder = plan.folder
-    write_atomic(folder / "metrics.json", (json.dumps(_metrics(plan), indent=1) + "\n").encode())
+    before, after = (json.loads((folder / RESUME / f"{when}.json").read_bytes()) for when in ("before", "after"))
+    write_atomic(folder / "metrics.json", (json.dumps(_metrics(plan, before, after), indent=1) + "\n").encode())
     write_atomic(folder / "tokenizer.json", tokenizer.path.read_bytes())
     record = served.write(folder / RESUME / "served", plan.source.opened, folder)
     names = sorted([*(folder / "checkpoints").rglob("*.safetensors"), folder / "model.json", folder / "tokenizer.json", folder / "metrics.json"])
@@ -288,6 +317,7 @@ def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
                 "stage": plan.stage.stage,
                 "model": json.loads((folder / "model.json").read_bytes()),
                 **{name: plan.source.facts[name] for name in data.CARDS if name in plan.source.facts},
+                "training": plan.training,
             },
             recipe=plan.stage.model_dump(mode="json"),
             inputs=inputs,

@@ -1,7 +1,7 @@
 """Which rows each update was made of: kept in parts beside the checkpoints while a stage runs, and two tables of its run when it is done.
 
 RUN/served/rows.parquet      update (from 1), stream (number), row (in the stream, from 0): the rows of an update in the order of the streams
-RUN/served/streams.parquet   number, dataset, stream, rows, repeats
+RUN/served/streams.parquet   number, dataset, stream, rows, repeats, content (what the stream held: a hash that stays when shards are packed anew)
 
 The rows of an update stand sorted: that is the same for any number of processes, and 4M of them take 10 MB instead of 14.
 """
@@ -20,6 +20,7 @@ from dolma.core.manifest import File
 from training.data import Part
 
 ROWS = pa.schema([("update", pa.int32()), ("stream", pa.int32()), ("row", pa.int32())])
+NAMES = {"number": pa.int32(), "dataset": pa.string(), "stream": pa.string(), "rows": pa.int64(), "repeats": pa.float64(), "content": pa.string()}
 GROUP = 1 << 20  # rows of a row group, and about as many are in memory before they go to a part
 WRITING: dict[str, Any] = {
     "compression": "zstd",
@@ -116,8 +117,11 @@ def write(folder: Path, streams: list[Part], run: Path) -> list[File]:
             writer.write_table(table, row_group_size=GROUP)
             count += len(table)
     temporary.replace(rows)
-    named = [{"number": i, "dataset": one.dataset, "stream": one.stream, "rows": one.rows, "repeats": one.repeats} for i, one in enumerate(streams)]
-    names = pa.schema([("number", pa.int32()), ("dataset", pa.string()), ("stream", pa.string()), ("rows", pa.int64()), ("repeats", pa.float64())])
+    named = [
+        {"number": i, "dataset": one.dataset, "stream": one.stream, "rows": one.rows, "repeats": one.repeats, "content": one.content}
+        for i, one in enumerate(streams)
+    ]
+    names = pa.schema([*NAMES.items()])
     write_atomic(out / "streams.parquet", _bytes(pa.Table.from_pylist(named, schema=names), compression="zstd"))
     counts = {rows: count, out / "streams.parquet": len(named)}
     return [File(name=f"served/{path.name}", rows=n, bytes=path.stat().st_size, sha256=sha256(path)) for path, n in counts.items()]

@@ -1,6 +1,6 @@
 """All recipes and stages of a pipelines folder as one graph: who needs whom, in which order, and what is stale."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
@@ -191,10 +191,21 @@ def fingerprint(value: Any) -> str:
 TRAINING_VERSION = 1  # raise it when a change in `training` changes what a stage computes
 
 
-def stage_fingerprint(value: dict[str, Any], needs: Iterable[str], root: Path, seed: int | None = None) -> str:
-    """The fingerprint of a stage: its YAML, the fingerprints of all that it reads, its seed and the version of the training code."""
-    inputs = {name: manifest.load(root / name).fingerprint for name in sorted(set(needs))}
+def stage_fingerprint(value: dict[str, Any], needs: Iterable[str], root: Path, seed: int | None = None, known: Mapping[str, str] | None = None) -> str:
+    """The fingerprint of a stage: its YAML, the fingerprints of all that it reads, its seed and the version of the training code.
+
+    Args:
+        known: fingerprints that datasets will have, in place of those that are there.
+    """
+    prints = dict(known or {})
+    inputs = {name: prints.get(name) or manifest.load(root / name).fingerprint for name in sorted({*needs, *prints})}
     return fingerprint({"stage": value, "inputs": inputs, "seed": seed, "version": TRAINING_VERSION})
 
 
-__all__ = ["Compiled", "Graph", "Recipe", "Stage", "fingerprint", "stage_fingerprint", "stage_inputs"]
+def training_fingerprint(value: dict[str, Any], root: Path, known: Mapping[str, str] | None = None) -> str:
+    """The same without what a stage is measured on: equal for stages whose weights are equal, so that a change there costs figures and no training."""
+    trained = {key: one for key, one in value.items() if key not in ("evaluate", "evaluate_first")}
+    return stage_fingerprint(trained, stage_inputs(trained, root), root, known=known)
+
+
+__all__ = ["Compiled", "Graph", "Recipe", "Stage", "fingerprint", "stage_fingerprint", "stage_inputs", "training_fingerprint"]

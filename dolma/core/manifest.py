@@ -1,7 +1,8 @@
 """A manifest ties the shards of a dataset to what made them. It is written last: without it the dataset does not exist."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,46 @@ def at(root: Path, name: str) -> Manifest:
 def exists(folder: Path) -> bool:
     """Whether `folder` holds a finished dataset."""
     return (folder / NAME).is_file()
+
+
+def contents(manifest: Manifest) -> dict[str, str]:
+    """What each stream of an MDS dataset holds, as a sha256 over the files of its folder: their names there, rows and hashes, in order, and what is constant.
+
+    Equal for the same sequences in the same order, whatever other streams were packed beside them and wherever its folder stands.
+    """
+    files: dict[str, list[Any]] = {}
+    for file in manifest.files:
+        stream, _, name = file.name.rpartition("/")
+        files.setdefault(stream, []).append([name, file.rows, file.sha256, file.extra])
+    return {stream: sha256(canonical(held)).hexdigest() for stream, held in files.items()}
+
+
+def maker(dataset: str) -> str:
+    """The command that makes a dataset."""
+    parts = dataset.split("/")
+    return f"dolma swarm {parts[1]}" if parts[0] == "swarm" and len(parts) > 2 else f"dolma run {dataset}"
+
+
+def check_input(reader: Manifest, read: Manifest, mend: str, held: Mapping[str, str] | None = None) -> None:
+    """Refuse a dataset that is no longer the one that `reader` was made of.
+
+    Args:
+        held: `contents` of the streams that count, as they were; a dataset that was made anew and holds the same in them passes.
+    Raises:
+        DataError: it was made anew, and holds something else or nobody knows what it held.
+    """
+    expected = {one.name: one.fingerprint for one in reader.inputs}.get(read.dataset)
+    if expected in (None, read.fingerprint):
+        return
+    what, got = f"{read.dataset} was made anew since", read.fingerprint
+    if held:
+        there = contents(read)
+        odd = [stream for stream, content in held.items() if there.get(stream) != content]
+        if not odd:
+            return
+        more = f" and {len(odd) - 1} more streams" if odd[1:] else ""
+        what, got, expected = f"{what}, and does not hold the sequences of {odd[0]}{more} as they were", there.get(odd[0], "no such stream"), held[odd[0]]
+    raise DataError(reader.dataset, what, got=got[:16], expected=str(expected)[:16], mend=mend)
 
 
 def shard(folder: Path, file: File) -> Path:

@@ -1,12 +1,11 @@
 """Rounds of mixing: a mix that was found is frozen, and stands as one virtual domain in the next round's swarm.
 
-With the ratios within the frozen mix fixed, a round needs runs only for the virtual domain and what is new. The published rounds: 24 web topics, then sources;
-web held at 75 % and 15 code languages in 25 %; 24 PDF topics. The order matters, so it is part of what is recorded.
+With the ratios within the frozen mix fixed, a round needs runs only for the virtual domain and what is new; runs of earlier rounds stay as they are, since
+`dolma.swarm.mixes` knows them by what their streams hold. The published rounds: 24 web topics, then sources; web held at 75 % and 15 code languages in 25 %;
+24 PDF topics. The order matters, so it is part of what is recorded.
 Source: spec of the mix, section 4 (Olmo 3 report, section 3.4.4).
 """
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -111,18 +110,3 @@ def from_table(table: pa.Table) -> list[Frozen]:
     for row in table.sort_by("round").to_pylist():
         found.setdefault((row["round"], row["name"]), {})[row["domain"]] = row["ratio"]
     return [Frozen(name, ratios) for (_, name), ratios in found.items()]
-
-
-def run_key(weights: Mapping[str, float], settings: Mapping[str, object], contents: Mapping[str, str] | None = None) -> str:
-    """What a run is: a hash of the weights that are above 0, of the settings of its proxy, and of the contents (fingerprints) of the domains it reads.
-
-    A domain that is added and not read, or whose order changes, leaves the key as it is; so does a virtual domain in place of the same parts (expand first).
-    """
-    read = {name: f"{weight:.9g}" for name, weight in sorted(weights.items()) if weight > 0}
-    what = {"weights": read, "settings": settings, "contents": {name: (contents or {}).get(name) for name in read}}
-    return hashlib.sha256(json.dumps(what, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def missing(keys: Sequence[str], done: Collection[str]) -> list[int]:
-    """Numbers of the runs that no earlier swarm has made: only these are to be trained."""
-    return [number for number, key in enumerate(keys) if key not in done]

@@ -82,7 +82,7 @@ def plan_mix(
         topic, language and source and of the mix (largest remainders), which is therefore within one sequence of `tokens`.
     Raises:
         ConfigError: (or Errors with all of them) shares that do not sum to 1, names that no stream has, or a part that cannot give what is asked of it under
-            the caps: what is missing, and each mend that suffices alone; or a field that would hold for nothing, or a mix of no sequence.
+            the caps: what is missing, and each mend that suffices alone; or a field that would hold for nothing, or a mix of less than half a sequence.
     """
     held = list(batches)
     table = pa.Table.from_batches(held) if held else STREAMS.empty_table()

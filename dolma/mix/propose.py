@@ -110,7 +110,7 @@ class _Goal:
 def divergence(weights: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """KL(weights || prior) in nats, over the last axis; infinite where a weight is above 0 and the prior is not."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(weights > 0, weights * np.log(weights / prior), 0.0).sum(-1)
+        return np.where(weights > 0, weights * (np.log(weights) - np.log(prior)), 0.0).sum(-1)
 
 
 def _goal(fit: Fit, prior: np.ndarray, limits: Limits | None, importance: Mapping[str, float] | None, kl: float) -> _Goal:
@@ -235,7 +235,8 @@ def _step(goal: _Goal, weights: np.ndarray) -> tuple[np.ndarray, float]:
         gap = slope @ (weights - least_at) + goal.kl * (divergence(weights, goal.prior) - divergence(least_at, goal.prior))
         return least_at, float(max(gap, 0.0))
     least_at, room = limits.lower.copy(), 1 - limits.lower.sum()
+    upper = np.where(goal.prior > 0, limits.upper, limits.lower)
     for i in np.argsort(slope, kind="stable"):
-        least_at[i] += (more := min(room, limits.upper[i] - limits.lower[i]))
+        least_at[i] += (more := min(room, upper[i] - limits.lower[i]))
         room -= more
     return least_at, float(max(slope @ (weights - least_at), 0.0))

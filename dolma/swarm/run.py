@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from dolma.console import short
 from dolma.core import manifest as manifests
-from dolma.core.errors import DataError
+from dolma.core.errors import ConfigError, DataError
 from dolma.core.log import logger
 from dolma.core.manifest import Manifest
 from dolma.mix import regress
@@ -19,7 +20,7 @@ from dolma.mix.conditional import as_table as rounds_table
 from dolma.mix.swarm import designs, natural
 from dolma.runner import Run
 from dolma.swarm import config, results
-from dolma.swarm.mixes import Supply
+from dolma.swarm.mixes import Planned, Supply
 from dolma.swarm.train import Job, Trainer
 
 log = logger(__name__)
@@ -28,14 +29,21 @@ TIMES = "runs.jsonl"
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a swarm would train."""
+    """What a swarm would train; `measured` runs are trained, and only their figures are to be taken again."""
 
     runs: int
     heldout: int
     todo: int
+    measured: int
     tokens: int
     seconds: float | None
     domains: dict[str, float]
+
+    def rows(self) -> list[list[object]]:
+        """What `--plan` prints of it: names and values."""
+        minutes = "unknown until a run is trained" if self.seconds is None else f"{self.seconds / 60:.1f} min"
+        counts = [["runs", self.runs], ["of them held out", self.heldout], ["to train", self.todo], ["to measure again", self.measured]]
+        return [*counts, ["tokens to train", short(self.tokens)], ["about", minutes]]
 
 
 class Swarming:
@@ -120,20 +128,73 @@ class Swarming:
         design = self.settings.design.model_copy(update={"runs": self.settings.runs, "prior": dict(zip(self.domains, self.prior.tolist(), strict=True))})
         return designs(self.domains, self.available, self.settings.proposal.tokens, design)
 
+    @cached_property
+    def shares(self) -> list[dict[str, float]]:
+        """The mix of each run by domains of the shards, virtual ones taken apart, without those of weight 0."""
+        names, shares = expand(self.domains, self.weights, self.rounds)
+        return [{name: float(share) for name, share in zip(names, row, strict=True) if share > 0} for row in shares]
+
+    @cached_property
+    def planned(self) -> list[Planned]:
+        """What each run is served.
+
+        Raises:
+            ConfigError: a run asks more of a domain than it has, or is less than a sequence.
+        """
+        tokens = self.settings.proxy.tokens
+        short = [(one, number) for number, shares in enumerate(self.shares) for one in self.supply.short(tokens, shares)]
+        if short:
+            one, number = min(short, key=lambda found: found[0].tokens)
+            runs = len({number for _, number in short})
+            more = f"; {runs - 1} more runs ask too much of some domain" if runs > 1 else ""
+            raise one.error(f"{self.file}: run {number:03d}", "proxy.tokens", more)
+        made = []
+        for number, shares in enumerate(self.shares):
+            try:
+                made.append(self.supply.planned(tokens, shares))
+            except ConfigError as error:
+                where, mend = f"{self.file}: run {number:03d}", "raise `proxy.tokens`"
+                raise ConfigError(where, error.what, got=error.got, expected=error.expected, mend=mend) from error
+        return made
+
+    @cached_property
+    def served(self) -> np.ndarray:
+        """Shares as they are served, in whole sequences, shape (runs, domains): what the losses are of, where a weight is of a fraction of a sequence.
+
+        Raises:
+            ConfigError: no run of the design is served anything of a domain, so no law could tell of it.
+        """
+        frozen = {one.name: one for one in self.rounds}
+        leaves = [self._leaves(name, frozen) for name in self.domains]
+        rows = []
+        for planned in self.planned:
+            cells: dict[str, int] = {}
+            for source, topic, tokens in zip(*(planned.rows.column(name).to_pylist() for name in ("source", "topic", "tokens")), strict=True):
+                for name in (source, f"{source}/{topic}"):
+                    cells[name] = cells.get(name, 0) + tokens
+            rows.append([sum(cells.get(leaf, 0) for leaf in some) for some in leaves])
+        amounts = np.array(rows, float)
+        design = slice(0, self.settings.design.runs)
+        if (none := np.flatnonzero(amounts[design].sum(0) == 0)).size:
+            most = self.weights[design, none[0]].max()
+            what = f"no run is served a sequence of `{self.domains[none[0]]}`"
+            got, expected = f"at most {most * self.settings.proxy.tokens:,.0f} tokens in a run", f"half a sequence of {self.supply.width:,.0f} tokens"
+            raise ConfigError(str(self.file), what, got=got, expected=expected, mend="raise `proxy.tokens` or its share (`design.minimum`), or leave it out")
+        return amounts / amounts.sum(1, keepdims=True)
+
     def jobs(self) -> list[Job]:
         """One job a run; its mix need not be there yet."""
-        return [self._job(number) for number in range(self.settings.runs)]
+        _ = self.served  # refuses before anything is trained
+        return [self._job(number, planned) for number, planned in enumerate(self.planned)]
 
-    def _job(self, number: int) -> Job:
+    def _job(self, number: int, planned: Planned) -> Job:
         stage = config.stage(self.settings, self.pipelines, f"{self.name}/mixes/{number:03d}")
-        return Job(f"{self.name}/runs/{number:03d}", stage, self.settings.proxy.tokens)
+        return Job(f"{self.name}/runs/{number:03d}", stage, self.settings.proxy.tokens, planned.fingerprint)
 
     def mixes(self) -> None:
         """Write the mix of each run that is not there as it must be."""
-        names, shares = expand(self.domains, self.weights, self.rounds)
-        for number, row in enumerate(shares):
-            some = {name: float(share) for name, share in zip(names, row, strict=True) if share > 0}
-            self.supply.write(f"{self.name}/mixes/{number:03d}", self.settings.proxy.tokens, some)
+        for number, (shares, planned) in enumerate(zip(self.shares, self.planned, strict=True)):
+            self.supply.write(f"{self.name}/mixes/{number:03d}", self.settings.proxy.tokens, shares, planned)
 
     def outlook(self) -> Outlook:
         """What a run would train; writes nothing.
@@ -143,10 +204,17 @@ class Swarming:
         """
         self._ready()
         jobs = self.jobs()
-        todo = [job for job in jobs if not job.fresh(self.root)]
+        todo, measured = self._todo(jobs)
         tokens, each = sum(job.tokens for job in todo), self._seconds()
         seconds = None if each is None else each * len(todo) / min(self.flow.env.workers, max(len(todo), 1))
-        return Outlook(len(jobs), self.settings.heldout, len(todo), tokens, seconds, dict(zip(self.domains, self.prior.tolist(), strict=True)))
+        prior = dict(zip(self.domains, self.prior.tolist(), strict=True))
+        return Outlook(len(jobs), self.settings.heldout, len(todo), len(measured), tokens, seconds, prior)
+
+    def _todo(self, jobs: list[Job]) -> tuple[list[Job], list[Job]]:
+        """Runs to train, and runs that are trained and only to be measured again."""
+        stale = [job for job in jobs if not job.fresh(self.root)]
+        trained = {job.name: job.trained(self.root) for job in stale}
+        return [job for job in stale if not trained[job.name]], [job for job in stale if trained[job.name]]
 
     def _ready(self) -> None:
         stale = [line.dataset for line in self.flow.plan(self.needs()) if line.state != "fresh"]
@@ -168,12 +236,15 @@ class Swarming:
             DolmaError: of data, settings or training; what is done is kept, and the same command goes on.
         """
         self.flow.run(self.needs())
+        jobs = self.jobs()
         self.mixes()
-        todo = [job for job in self.jobs() if not job.fresh(self.root)]
-        log.info("%s: %d runs, %d of them to train", self.name, self.settings.runs, len(todo))
+        todo, measured = self._todo(jobs)
+        again = f", {len(measured)} to measure again" if measured else ""
+        log.info("%s: %d runs, %d of them to train%s", self.name, self.settings.runs, len(todo), again)
         env = self.flow.env
         trainer = Trainer(self.root, self.flow.base, python=env.python or sys.executable, workers=env.workers)
-        trainer.train(self.name, todo, self._log)
+        timed = {job.name for job in todo}
+        trainer.train(self.name, [*measured, *todo], lambda job, seconds: self._log(job, seconds) if job.name in timed else None)
         return self.conclude()
 
     def _log(self, job: Job, seconds: float) -> None:
@@ -187,18 +258,18 @@ class Swarming:
         tasks, losses = results.losses(self.root, runs)
         keep = results.Keeper(self.root, self.name, {"swarm": settings.model_dump(mode="json")})
         made = [manifests.load(self.root / run) for run in runs]
-        table = keep.write("results", results.table(runs, settings.heldout, self.domains, self.weights, tasks, losses), made)
+        table = keep.write("results", results.table(runs, settings.heldout, self.domains, self.served, tasks, losses), made)
         train, test = slice(0, settings.design.runs), slice(settings.design.runs, None)
         names: dict[str, Any] = {"domains": self.domains, "tasks": tasks}
-        fit = regress.fit(self.weights[train], losses[train], law=settings.law, **names)
+        fit = regress.fit(self.served[train], losses[train], law=settings.law, **names)
         folds = min(settings.folds, settings.design.runs)
         if settings.design.runs * (folds - 1) // folds > len(self.domains):  # each fold must leave enough runs for a law
-            checked = regress.heldout(self.weights[train], losses[train], law=settings.law, folds=folds, tasks=tasks)
+            checked = regress.heldout(self.served[train], losses[train], law=settings.law, folds=folds, tasks=tasks)
             keep.write("folds", checked, [table])
         else:
             log.warning("%s: too few runs to check the laws by cross-validation", self.name)
         if settings.heldout:
-            keep.write("heldout", results.foretold(fit, self.weights[test], losses[test]), [table])
+            keep.write("heldout", results.foretold(fit, self.served[test], losses[test]), [table])
         source: Manifest = table
         if settings.law in ("log_linear", "linear"):
             source = keep.write("fit", fit.as_table(), [table])

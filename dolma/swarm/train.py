@@ -17,7 +17,7 @@ from typing import IO, Any
 from dolma.console import short
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError, EnvironmentFault, Partial
-from dolma.core.graph import stage_fingerprint, stage_inputs
+from dolma.core.graph import stage_fingerprint, stage_inputs, training_fingerprint
 from dolma.core.log import Progress, logger
 from dolma.swarm.mixes import fresh
 
@@ -26,19 +26,35 @@ log = logger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """A run to train: the dataset that it writes, its stage, and the tokens that it sees."""
+    """A run to train: the dataset that it writes, its stage, and the tokens that it sees; `mix` is the fingerprint that its mix will have, or that which is
+    there."""
 
     name: str
     stage: dict[str, Any]
     tokens: int
+    mix: str | None = None
+
+    @property
+    def _known(self) -> dict[str, str]:
+        return {} if self.mix is None else {self.stage["data"]["manifest"]: self.mix}
+
+    def _there(self, root: Path) -> bool:
+        return manifests.exists(root / self.name) and (self.mix is not None or manifests.exists(root / self.stage["data"]["manifest"]))
 
     def fingerprint(self, root: Path) -> str:
         """What the finished run must have."""
-        return stage_fingerprint(self.stage, stage_inputs(self.stage, root), root)
+        return stage_fingerprint(self.stage, stage_inputs(self.stage, root), root, known=self._known)
 
     def fresh(self, root: Path) -> bool:
         """Whether it is done, as it is now."""
-        return all(manifests.exists(root / one) for one in (self.name, self.stage["data"]["manifest"])) and fresh(root, self.name, self.fingerprint(root))
+        return self._there(root) and fresh(root, self.name, self.fingerprint(root))
+
+    def trained(self, root: Path) -> bool:
+        """Whether there is nothing to train: the run is done, though what it is measured on may have changed since."""
+        if not self._there(root):
+            return False
+        made = manifests.load(root / self.name)
+        return made.facts.get("training") == training_fingerprint(self.stage, root, self._known) and fresh(root, self.name, made.fingerprint)
 
 
 class Rate(Progress):

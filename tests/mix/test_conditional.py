@@ -1,4 +1,4 @@
-"""Rounds of mixing: products of weights, their order, supply of a frozen mix, and which runs an added source leaves as they are."""
+"""Rounds of mixing: products of weights, their order, supply of a frozen mix. Which runs an added source leaves as they are: tests/swarm."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolma.core.errors import ConfigError
-from dolma.mix.conditional import Frozen, as_table, check, expand, freeze, from_table, missing, run_key, supply
+from dolma.mix.conditional import Frozen, as_table, check, expand, freeze, from_table, supply
 from dolma.mix.limits import limit
 from dolma.mix.swarm import Design, designs
 
@@ -93,43 +93,3 @@ def test_no_part_of_a_virtual_domain_repeats_more_than_allowed() -> None:
     served = dict(zip(names, (weights * target).max(0), strict=True))
     assert served["science"] / tokens["science"] == pytest.approx(4, abs=1e-6)
     assert served["games"] / tokens["games"] < 4
-
-
-SETTINGS = {"size": "30M", "tokens": 2_910_233_600, "seed": 0}
-CONTENTS = {"web": "f1", "code": "f2", "math": "f3"}
-
-
-def key(weights: dict[str, float], settings: dict | None = None, contents: dict | None = None) -> str:
-    return run_key(weights, settings or SETTINGS, contents or CONTENTS)
-
-
-def test_a_run_is_its_weights_settings_and_what_it_reads() -> None:
-    base = key({"web": 0.75, "code": 0.25})
-    assert base == key({"code": 0.25, "math": 0.0, "web": 0.75})  # order, and a domain that it does not read
-    assert base == key({"web": 0.75, "code": 0.25}, contents=CONTENTS | {"math": "changed"})
-    assert base == key({"web": 0.75, "code": 0.25}, {"tokens": 2_910_233_600, "seed": 0, "size": "30M"})
-    changed = [
-        key({"web": 0.7, "code": 0.3}),
-        key({"web": 0.75, "math": 0.25}),
-        key({"web": 0.75, "code": 0.25}, SETTINGS | {"seed": 1}),
-        key({"web": 0.75, "code": 0.25}, contents=CONTENTS | {"code": "changed"}),
-    ]
-    assert len({base, *changed}) == 5
-
-
-def test_an_added_source_leaves_the_runs_that_do_not_read_it() -> None:
-    old = designs(["web", "code"], np.array([8e9, 2e9]), 1e10, Design(runs=12))
-    done = {key(dict(zip(["web", "code"], row, strict=True))) for row in old.tolist()}
-    grown = np.concatenate(
-        [np.hstack([old, np.zeros((12, 1))]), designs(["web", "code", "math"], np.array([8e9, 2e9, 1e9]), 1e10, Design(runs=6, seed=1, held={"math": 0.1}))]
-    )
-    keys = [key(dict(zip(["web", "code", "math"], row, strict=True))) for row in grown.tolist()]
-    assert missing(keys, done) == list(range(12, 18))
-    assert missing([key(dict(zip(["web", "code"], row, strict=True)), contents=CONTENTS | {"code": "new"}) for row in old.tolist()], done) == [
-        number for number, row in enumerate(old) if row[1] > 0
-    ]
-
-
-def test_a_virtual_domain_and_its_parts_are_the_same_run() -> None:
-    names, weights = expand(["web", "code"], np.array([0.8, 0.2]), [TOPICS])
-    assert key(dict(zip(names, weights, strict=True))) == key({"science": 0.6, "games": 0.2, "code": 0.2})

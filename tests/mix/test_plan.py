@@ -200,6 +200,14 @@ def test_a_mix_of_no_tokens_is_refused(tokens: int) -> None:
         planned(POOL, tokens, {"code": 1.0})
 
 
+def test_a_mix_of_less_than_half_a_sequence_is_refused_and_half_of_one_served() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)plan_mix: tokens: the mix would have no sequence.*got 31 tokens.*64 tokens"):
+        planned(POOL, 31, {"code": 1.0})
+    with pytest.raises(ConfigError, match="the mix would have no sequence"):
+        planned(POOL, None, None, repeats={"math": 0.001})
+    assert amount(planned(POOL, 32, {"code": 1.0})) == 1
+
+
 def test_a_source_over_its_repeats_is_refused_with_the_shortage() -> None:
     assert repeats(planned(POOL, 2100 * LENGTH, {"code": 1.0}), source="code") == [7.0]
     with pytest.raises(ConfigError, match=r"plan_mix: source code: .*\n.*140,800 tokens from 19,200 \(7\.33 copies\), expected at most 134,400 "):

@@ -171,3 +171,19 @@ def test_a_linear_objective_fills_the_cheapest_domains_first() -> None:
         vertices.append(weights)
     found = optimise(made, np.full(4, 0.25), limits=limits, kl=0)
     assert found.mean == pytest.approx(min(made.predict(np.stack(vertices)).mean(1)), abs=1e-10)
+
+
+@pytest.mark.parametrize("kl", [0.0, 1e-9, 0.05])
+@pytest.mark.parametrize("prior", [[0.6, 0.4, 0.0], [1.0, 0.0, 0.0], [0.5, 0.5, 1e-300]])
+def test_a_domain_without_a_prior_gets_nothing_at_any_price_of_kl(kl: float, prior: list[float]) -> None:
+    made = Fit(("a", "b", "c"), ("t", "u"), "log_linear", laws.LogLinear(np.array([0.5, 0.6]), np.array([[-1.0, 0.2, -3.0], [0.1, -0.8, -2.0]])))  # c is best
+    for found in (optimise(made, np.array(prior), kl=kl), simulate(made, np.array(prior), kl=kl, draws=500)):
+        figures = [found.mean, found.prior_mean, found.divergence, found.objective, found.gap or 0.0, *found.losses]
+        assert np.isfinite(figures).all() and np.isfinite(found.weights).all()
+        assert found.weights.sum() == pytest.approx(1, abs=1e-9) and (found.weights[np.array(prior) == 0] == 0).all()
+        assert found.objective <= found.prior_mean + 1e-12
+    exact = optimise(made, np.array(prior), kl=kl)
+    assert exact.gap is not None and exact.gap <= 1e-6
+    if prior[2] == 0:
+        alone = Fit(("a", "b"), ("t", "u"), "log_linear", laws.LogLinear(np.array([0.5, 0.6]), np.array([[-1.0, 0.2], [0.1, -0.8]])))
+        assert exact.objective == pytest.approx(optimise(alone, np.array(prior[:2]), kl=kl).objective, abs=1e-6)

@@ -38,14 +38,19 @@ def test_a_run_after_another_is_the_same_as_alone(own_root: Path, table: Callabl
     texts = [{"key": i, "source": "web", "text": "the cat sat on the mat, " * (i + 1)} for i in range(3)]
     table(own_root, "pool/tune", "document", texts)
     other = {**STAGE, "seed": 5}
-    said, done = many(
-        own_root, {"stage": other, "out": "runs/a"}, {"stage": STAGE, "out": "runs/b"}, {"stage": other, "out": "runs/c"}, "", {"stage": other, "out": "runs/a"}
-    )
+    asked = [{"stage": other, "out": "runs/a"}, {"stage": STAGE, "out": "runs/b"}, {"stage": other, "out": "runs/c"}, "", {"stage": other, "out": "runs/a"}]
+    short = {**other, "evaluate_first": True, "evaluate": [{**STAGE["evaluate"][0], "length": 8}]}
+    said, done = many(own_root, *asked, {"stage": short, "out": "runs/d"}, {"stage": short, "out": "runs/c"})
     assert done.returncode == 0, done.stderr
-    assert [one["run"] for one in said] == ["runs/a", "runs/b", "runs/c", "runs/a"] and said[0]["tokens"] == 6 * 4 * 64
+    assert [one["run"].removeprefix("runs/") for one in said] == [*"abcadc"] and said[0]["tokens"] == 6 * 4 * 64
     assert said[2]["seconds"] > 0 == said[3]["seconds"]
-    weights = [[(file.name, file.sha256) for file in manifests.load(own_root / "runs" / name).files] for name in "abc"]
+    weights = [[(file.name, file.sha256) for file in manifests.load(own_root / "runs" / name).files if file.name != "metrics.json"] for name in "abc"]
     assert weights[0] == weights[2] != weights[1]
+    measured, trained = (manifests.load(own_root / "runs" / name) for name in "cd")  # on other texts than c was trained with: no weight is made again
+    assert measured == trained.model_copy(update={"dataset": "runs/c"})
+    times = [(own_root / "runs" / name / "checkpoints/ba000006/model.safetensors").stat().st_mtime_ns for name in "cd"]
+    assert times[0] < times[1] and said[-1]["seconds"] > 0
+    assert (own_root / "runs/c/metrics.json").read_bytes() == (own_root / "runs/d/metrics.json").read_bytes() != (own_root / "runs/a/metrics.json").read_bytes()
     rows = json.loads((own_root / "runs/a/metrics.json").read_text())["rows"]
     assert [(row["slice"], row["before"], row["n"]) for row in rows] == [("web", None, 3)] and rows[0]["after"] > 0
 

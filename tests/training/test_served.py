@@ -163,7 +163,7 @@ def test_another_seed_and_another_mix_are_found(run: Path, table: Table) -> None
     manifests.save(folder, found)
     assert not verify(run, "train/pretrain").errors
     _mix(run, {**RATES, "web/c": 1.5}, ROWS, table, dataset="shard/four")
-    assert "made of another mix/pretrain" in _error(run)
+    assert "mix/pretrain was made anew" in _error(run)
     mix = manifests.load(run / "mix/pretrain")
     inputs = [one.model_copy(update={"fingerprint": mix.fingerprint}) for one in found.inputs]
     manifests.save(folder, found.model_copy(update={"inputs": inputs}))  # a run that claims the other mix
