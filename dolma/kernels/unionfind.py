@@ -127,9 +127,11 @@ def _join(
     key_b: np.ndarray,
     origin_b: np.ndarray,
 ) -> int:
+    one = 0
     for k in range(len(key_a)):
-        one = _node(table, keys, origins, parent, count, key_a[k], origin_a[k])
-        count = max(count, one + 1)
+        if k == 0 or key_a[k] != key_a[k - 1] or origin_a[k] != origin_a[k - 1]:  # the edges of a band begin at its first document
+            one = _node(table, keys, origins, parent, count, key_a[k], origin_a[k])
+            count = max(count, one + 1)
         other = _node(table, keys, origins, parent, count, key_b[k], origin_b[k])
         count = max(count, other + 1)
         a, b = root_of(parent, one), root_of(parent, other)
