@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from string import ascii_letters, ascii_lowercase, ascii_uppercase
 
 from benchmarks import corpus
 
@@ -19,6 +20,8 @@ Prepare = Callable[[Path, int], str]
 def prepare(bands: int, rows: int, columns: str) -> Prepare:
     """A pair's `prepare`: texts as JSON lines for the peer, as the dataset `texts` below `made` for ours, and our recipes beside them.
 
+    Texts that the corpus repeats, for it is shorter than the size, come with each letter turned into another: or most texts would be exact copies.
+
     Args:
         columns: of the survivors: `id, text` beside a tool that writes a filtered dataset, `id` beside a library that gives names.
     """
@@ -33,7 +36,7 @@ def prepare(bands: int, rows: int, columns: str) -> Prepare:
     }
 
     def write(folder: Path, size: int) -> str:
-        described = corpus.write(folder, size)
+        described = corpus.write(folder, size) + _turned(folder / "texts" / "texts.jsonl")
         (folder / "recipes").mkdir()
         for name, text in recipes.items():
             (folder / "recipes" / f"{name}.yaml").write_text(text + "\n")
@@ -41,6 +44,19 @@ def prepare(bands: int, rows: int, columns: str) -> Prepare:
         return described
 
     return write
+
+
+def _turned(path: Path) -> str:
+    """Move the ASCII letters of texts of turn n by n places in the alphabet: words as long and as frequent, no shingle that of another turn."""
+    tables = [str.maketrans(ascii_letters, "".join(case[n:] + case[:n] for case in (ascii_lowercase, ascii_uppercase))) for n in range(26)]
+    made, turn = path.with_suffix(".turned"), 0
+    with path.open(encoding="utf-8") as lines, made.open("w", encoding="utf-8") as out:
+        for line in lines:
+            row = json.loads(line)
+            turn = int(row["id"].rpartition("-")[2])
+            out.write(json.dumps({**row, "text": row["text"].translate(tables[turn % 26])}, ensure_ascii=False) + "\n")
+    made.replace(path)
+    return "; texts of later turns with each ASCII letter n places further in the alphabet, so that turns have nothing in common" if turn else ""
 
 
 def _run(inputs: Path, root: Path, target: str) -> None:
@@ -53,9 +69,12 @@ def _run(inputs: Path, root: Path, target: str) -> None:
 
 
 def ours(inputs: Path, out: Path) -> None:
-    """`dolma run unique` over a finished dataset of texts: bands, edges, clusters, survivors; hashes and ledgers of a run included."""
+    """`dolma run unique` over a finished dataset of texts: bands, edges, clusters, survivors; hashes and ledgers of a run included.
+
+    What an earlier run remembers of raw files comes with the dataset: they are not hashed again.
+    """
     (out / "texts").symlink_to(inputs / "made" / "texts")
-    (out / ".raw.json").symlink_to(inputs / "made" / ".raw.json")  # the hashes of the files that the texts were made of: else they are read again
+    (out / ".raw.json").symlink_to(inputs / "made" / ".raw.json")
     _run(inputs, out, "unique")
 
 

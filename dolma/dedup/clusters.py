@@ -19,7 +19,7 @@ def _sizes(params: Any, taken: Taken) -> Sizes:
     return Sizes(most, 96, out=most, at_most=True)
 
 
-@reduce_step(needs=("origin_a", "key_a", "origin_b", "key_b"), out=TAG, version=2, distributed="components", sizes=_sizes)
+@reduce_step(needs=("origin_a", "key_a", "origin_b", "key_b"), out=TAG, version=3, distributed="components", sizes=_sizes)
 def cluster_edges(batches: Iterator[pa.RecordBatch], *, folder: Path, shards: int = 64) -> Iterator[tuple[int, pa.Table]]:
     """For each document in a cluster of two or more: the smallest key of the cluster, and how many documents it has.
 

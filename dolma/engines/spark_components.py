@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 log = logger(__name__)
-FEW = 1 << 20  # edges that one task joins by union-find (96 bytes a document, 200 MB at most): the last rounds of long chains become one
+FEW = 1 << 20  # edges that one task joins by union-find (96 bytes a document, some 220 MB): the last rounds of long chains become one
 
 ROUND = re.compile(r"\d+(\.json)?")  # a kill in `write_atomic` leaves `.000.json.PID` beside them
 

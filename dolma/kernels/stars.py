@@ -38,7 +38,7 @@ def downwards(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def contracted(batches: Iterable[pa.RecordBatch], most: int = 1 << 20) -> Iterator[pa.RecordBatch]:
-    """The same components in fewer edges, and fewer rounds: of each `most` edges, by union-find, the stars (96 bytes a document, 200 MB at most)."""
+    """The same components in fewer edges, and fewer rounds: of each `most` edges, by union-find, the stars (96 bytes a document, some 220 MB)."""
     found, taken = Components(), 0
     for batch in batches:
         found.join(*(column.to_numpy() for column in batch.columns))

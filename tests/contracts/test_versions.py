@@ -19,7 +19,16 @@ from dolma.io.tables import WRITER
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "tests" / "golden" / "steps.lock"
-ENGINES = ("dolma.core.schema", "dolma.engines.worker", "dolma.engines.shuffle", "dolma.engines.units", "dolma.io.tables", "dolma.table")
+ENGINES = (
+    "dolma.core.schema",
+    "dolma.engines.components",
+    "dolma.engines.shuffle",
+    "dolma.engines.spark_components",
+    "dolma.engines.units",
+    "dolma.engines.worker",
+    "dolma.io.tables",
+    "dolma.table",
+)
 DEEP = (
     "dolma.kernels",
     "dolma.text",
