@@ -35,7 +35,7 @@ PAIR = Pair(
     theirs=theirs,
     prepare=prepare(BANDS, ROWS, "id"),
     agree=agree,
-    size=120_000_000,
+    size=240_000_000,
     note=f"Texts to ids of survivors, word 5-grams, {BANDS} bands x {ROWS} rows on both sides, one worker. Ours: mark_minhash, cluster_edges, keep as recipes "
     "on the embedded engine, Parquet to Parquet, with the hashes and ledgers of a run. Theirs: shingles of `\\w+` in lower case in Python, MinHash by "
     "update_batch with its default hash (sha1) and permutations made once, MinHashLSH in memory, union-find in Python, JSON lines to ids. "

@@ -29,7 +29,7 @@ PAIR = Pair(
     theirs=theirs,
     prepare=prepare(BANDS, ROWS, "id"),
     agree=agree,
-    size=240_000_000,
+    size=480_000_000,
     note=f"Texts to ids of survivors, word 5-grams, {BANDS} bands x {ROWS} rows on both sides, one worker. Ours: mark_minhash, cluster_edges, keep as recipes "
     "on the embedded engine, Parquet to Parquet, with the hashes and ledgers of a run. Theirs: shingles of `\\w+` in lower case in Python, RMinHash, "
     "RMinHashLSH, union-find in Python, JSON lines to ids. Most of its time goes into shingles as Python strings, which ours, from the bytes "
