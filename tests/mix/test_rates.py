@@ -89,9 +89,9 @@ def test_the_cap_of_a_topic_is_taken_before_that_of_its_source_with_a_curve_and_
 
 def test_every_cap_that_is_as_specific_must_be_raised() -> None:
     rows = [{**stream("web", "law", 20, 640), "lang": "en"}]
-    with pytest.raises(ConfigError, match="`max_repeats.web/en` and `max_repeats.web/law` of at least 6"):
+    with pytest.raises(ConfigError, match=r"`max_repeats.web/en` and `max_repeats.web/law` of at least 6"):
         copies(rows, 640 * 6, {"web": 1.0}, max_repeats={"web": 2.0, "web/en": 3.0, "web/law": 4.0})
-    with pytest.raises(ConfigError, match="; `max_repeats.web/en` of at least 6"):
+    with pytest.raises(ConfigError, match=r"; `max_repeats.web/en` of at least 6"):
         copies(rows, 640 * 6, {"web": 1.0}, max_repeats={"web": 2.0, "web/en": 3.0, "web/law": 8.0})
 
 
