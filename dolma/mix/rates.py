@@ -192,7 +192,8 @@ class _Plan:
         available = np.bincount(mine, self.streams.tokens[rows], len(names))
         weights = available / available.sum() if given is None else np.array([given.get(name, 0.0) for name in names])
         paths = [f"{source}/{name}" for name in names]
-        floors = [max(self.terms.floors.get(p, 0.0) * target, self.terms.min_repeats.get(p, 0.0) * n) for p, n in zip(paths, available, strict=True)]
+        least = [self.terms.within.get((source, *parts, str(name)), self.terms.floors.get(path, 0.0)) for name, path in zip(names, paths, strict=True)]
+        floors = [max(share * target, self.terms.min_repeats.get(p, 0.0) * n) for share, p, n in zip(least, paths, available, strict=True)]
         got = self._divided("/".join((source, *parts)), target, weights, np.array(floors))
         for n, (name, part) in enumerate(zip(names, got, strict=True)):
             path = "" if given is None else f"{field}.{name}" if name in (getattr(self.terms, field) or {}) else f"{field}.{source}.{name}"

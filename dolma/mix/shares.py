@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -96,6 +96,7 @@ class Terms:
     floors: dict[str, float]
     min_repeats: dict[str, float]
     max_repeats: float | dict[str, float]
+    within: dict[tuple[str, ...], float] = field(default_factory=dict)  # least share of (source, language, topic) of the language, in place of a topic's floor
 
     def topics_of(self, source: str, ranked: bool) -> dict[str, float] | None:
         """Shares of topics within a source; those given for all hold for sources with quality (`ranked`)."""
