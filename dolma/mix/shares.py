@@ -1,8 +1,8 @@
 """What a recipe asks of a mix, checked as far as it can be without the streams, and how a number of tokens is divided by it."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -81,7 +81,7 @@ class Upsampling(BaseModel):
     fallback: Literal["none", "throwaway", "cap"] = "none"  # what gives way where a topic cannot have its tokens; a warning names it
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Terms:
     """The parameters of `plan_mix`; see there."""
 
@@ -96,7 +96,7 @@ class Terms:
     floors: dict[str, float]
     min_repeats: dict[str, float]
     max_repeats: float | dict[str, float]
-    within: dict[tuple[str, ...], float] = field(default_factory=dict)  # least share of (source, language, topic) of the language, in place of a topic's floor
+    within: dict[tuple[str, ...], float] = dataclasses.field(default_factory=dict)  # least share of a language by (source, language, topic), for a floor
 
     def topics_of(self, source: str, ranked: bool) -> dict[str, float] | None:
         """Shares of topics within a source; those given for all hold for sources with quality (`ranked`)."""

@@ -32,14 +32,14 @@ def spread(targets: np.ndarray, weights: np.ndarray, needs: np.ndarray) -> tuple
 
 
 def _scaled(targets: np.ndarray, weights: np.ndarray, needs: np.ndarray) -> np.ndarray:
-    factor = np.ones(len(needs))
-    for n in range(SCALINGS + 1):
+    factor, made = np.ones(len(needs)), np.zeros(weights.shape)
+    for _ in range(SCALINGS):
         made = weights * factor
         sums = made.sum(1, keepdims=True)
         made *= targets[:, None] / np.where(sums > 0, sums, 1.0)
         totals = made.sum(0)
         raised = np.clip(factor * np.divide(needs, totals, out=np.ones(len(needs)), where=totals > 0), 1.0, LARGEST)
-        if n == SCALINGS or np.allclose(raised, factor, rtol=DUST, atol=0):
+        if np.allclose(raised, factor, rtol=DUST, atol=0):
             break
         factor = raised
     return made
