@@ -1,7 +1,7 @@
 """Numbers as people write them."""
 
 import math
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
@@ -15,9 +15,10 @@ def amount(text: str) -> int | float:
     written = text.strip()
     step = UNITS.get(written[-1:], 1)
     try:
-        made = Decimal(written[:-1] if written[-1:] in UNITS else written) * step
-    except InvalidOperation as error:
+        number = Decimal(written[:-1] if written[-1:] in UNITS else written)
+        made = number * step
+    except ArithmeticError as error:  # too large an exponent is an Overflow
         raise ValueError(f"{text!r} is no number, such as 5.93e12, 6T, 150B or 2.5M") from error
-    if not math.isfinite(made) or math.isinf(float(made)) or (made and not float(made)):
+    if not math.isfinite(made) or math.isinf(float(made)) or (number and not float(made)):
         raise ValueError(f"{text!r} is no number that can be counted with, such as 5.93e12, 6T, 150B or 2.5M")
     return int(made) if made == made.to_integral_value() else float(made)

@@ -1,7 +1,8 @@
 """Floors of topics and of languages of one source: they overlap, and what holds is each by itself, over the whole of the source.
 
 A source is divided by language first, and each language by topic. A topic that few languages have must be more than its floor in these, and one that is large
-in some need not be raised in the others: each floor is restated as the least share of the topic in every language that has it with which it just holds.
+in some need not be raised in the others: each floor is restated as the least share of the topic in every language that has it with which it just holds. Where
+a language cannot keep these, those of topics that other languages have too are less in it and more in the others: a least share for each language.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import numpy as np
 from dolma.core.errors import ConfigError, DolmaError
 from dolma.mix.rates import Streams
 from dolma.mix.shares import SUM, Terms, divide, refuse
+from dolma.mix.spread import spread
 
 ROUNDS, HALVINGS = 64, 50  # of the topics one after another; of a bisection, to one part in 1e15
 
@@ -20,10 +22,10 @@ def restated(streams: Streams, terms: Terms) -> Terms:
 
     Raises:
         ConfigError: (or Errors with all of them) the floors of topics, or of languages, of a source are together more than the source, or one is of a topic
-            whose languages get less than that.
+            whose languages get less than that, or of several that are together more than their languages get.
     """
     errors: list[DolmaError] = []
-    floors, least = dict(terms.floors), dict(terms.min_repeats)
+    floors, least, within = dict(terms.floors), dict(terms.min_repeats), dict(terms.within)
     targets = _targets(streams, terms)
     for source in sorted({path.partition("/")[0] for path in (*floors, *least) if "/" in path} & set(targets)):
         rows = np.flatnonzero((streams.source == source) & (streams.vigintile >= terms.best.get(source, 0)))
@@ -34,12 +36,20 @@ def restated(streams: Streams, terms: Terms) -> Terms:
             errors += (found := both.out_of_reach())
         if both is None or found:
             continue
-        for topic, share in zip(both.topics, both.shares().tolist(), strict=True):
+        shares = both.shares()
+        if not both.holds(shares):
+            made, short = spread(both.targets, both.weights, both.needs)
+            errors += [both.beyond(topics) for topics in short]
+            parts = np.divide(made, both.targets[:, None], out=np.zeros(made.shape), where=both.targets[:, None] > 0).tolist()
+            named = [(n, topic) for n, topic in enumerate(both.topics) if both.needs[n] > 0]
+            within |= {(source, language, topic): row[n] for language, row in zip(both.languages, parts, strict=True) for n, topic in named}
+            shares = np.zeros(len(both.topics))
+        for topic, share in zip(both.topics, shares.tolist(), strict=True):
             if (path := f"{source}/{topic}") in floors or path in least:
                 floors[path] = share
                 least.pop(path, None)
     refuse(errors)
-    return replace(terms, floors=floors, min_repeats=least)
+    return replace(terms, floors=floors, min_repeats=least, within=within)
 
 
 def _too_much(source: str, streams: Streams, terms: Terms, rows: np.ndarray) -> list[DolmaError]:
@@ -84,7 +94,8 @@ def _divided(target: float, weights: np.ndarray, least: np.ndarray) -> np.ndarra
 class _Both:
     """A source that is divided by language and by topic.
 
-    `targets`: tokens of each language, shape (languages,); `weights`: of each topic in it, shape (languages, topics); `needs`: least tokens of each topic.
+    `targets`: tokens of each language, shape (languages,); `weights`: of each topic in it, shape (languages, topics); `needs`: least tokens of each topic;
+    `fields`: which says so.
     """
 
     source: str
@@ -93,6 +104,7 @@ class _Both:
     targets: np.ndarray
     weights: np.ndarray
     needs: np.ndarray
+    fields: list[str]
 
     @classmethod
     def of(cls, source: str, streams: Streams, terms: Terms, rows: np.ndarray, target: float) -> "_Both | None":
@@ -114,25 +126,38 @@ class _Both:
             weights = np.where(sizes > 0, [within.get(str(name), 0.0) for name in topics], 0.0)
         if not targets.any() or ((targets > 0) & ~weights.any(1)).any():
             return None
-        needs = _least(terms, [f"{source}/{name}" for name in topics], target, sizes.sum(0))
+        paths = [f"{source}/{name}" for name in topics]
+        needs = _least(terms, paths, target, sizes.sum(0))
+        fields = ["floors" if terms.floors.get(path, 0.0) * target >= need else "min_repeats" for path, need in zip(paths, needs.tolist(), strict=True)]
         weights = np.where(sizes > 0, np.maximum(weights, 0.0), -1.0)  # -1: the language has no such topic
-        return cls(source, [str(name) for name in topics], [str(name) for name in languages], targets, weights, needs)
+        return cls(source, [str(name) for name in topics], [str(name) for name in languages], targets, weights, needs, fields)
 
     def out_of_reach(self) -> list[DolmaError]:
-        """Floors that are more than all languages with the topic get, or more than the source together."""
-        found: list[DolmaError] = []
-        for topic, need, column in zip(self.topics, self.needs.tolist(), self.weights.T, strict=True):
-            reach = float(self.targets[column >= 0].sum())
-            if need > reach * (1 + SUM):
-                where, missing = f"plan_mix: floors of {self.source}", need - reach
-                of = ", ".join(name for name, weight in zip(self.languages, column, strict=True) if weight >= 0) or "no language"
-                words = f"topic {topic} is in {of} only, which get less than its least: {missing:,.0f} tokens are missing"
-                mend = f"lower the floor of `{self.source}/{topic}`, or raise the share of {of}"
-                found.append(ConfigError(where, words, got=f"{need:,.0f} tokens", expected=f"at most {reach:,.0f}", mend=mend))
-        return found
+        """Floors that are more than all languages with the topic get."""
+        reach = np.array([self.targets[column >= 0].sum() for column in self.weights.T])
+        return [self.beyond([topic]) for topic in np.flatnonzero(self.needs > reach * (1 + SUM)).tolist()]
+
+    def beyond(self, topics: list[int]) -> DolmaError:
+        """The error of topics whose least amounts are together more than all languages with one of them get."""
+        topics = [topic for topic in topics if self.needs[topic] > 0]
+        have = (self.weights[:, topics] >= 0).any(1)
+        need, reach = float(self.needs[topics].sum()), float(self.targets[have].sum())
+        where = f"plan_mix: {' and '.join(sorted({self.fields[topic] for topic in topics}))} of {self.source}"
+        of = ", ".join(name for name, there in zip(self.languages, have, strict=True) if there) or "no language"
+        names, one = ", ".join(self.topics[topic] for topic in topics), len(topics) == 1
+        what = f"topic {names} is in {of} only, which get less than its least" if one else f"topics {names} are in {of} only, which get less than their least"
+        lower = " or ".join(f"`{self.fields[topic]}` of `{self.source}/{self.topics[topic]}`" for topic in topics)
+        mend = f"lower {lower}, or raise the share of {of}"
+        expected = f"at most {reach:,.0f}"
+        return ConfigError(where, f"{what}: {need - reach:,.0f} tokens are missing", got=f"{need:,.0f} tokens", expected=expected, mend=mend)
+
+    def holds(self, shares: np.ndarray) -> bool:
+        """Whether every language can keep these least shares, and all floors hold with them."""
+        sums = np.where(self.weights >= 0, shares, 0.0).sum(1)
+        return bool((sums[self.targets > 0] <= 1 + SUM).all() and (self._totals(shares) >= self.needs * (1 - SUM)).all())
 
     def shares(self) -> np.ndarray:
-        """The smallest least share of each topic, the same in every language that has it, with which all floors hold; shape (topics,).
+        """The smallest least share of each topic, the same in every language that has it, with which all floors hold if any such do; shape (topics,).
 
         Raising one lowers only those that are not raised, so topics are raised one after another until none is short.
         """
@@ -150,7 +175,7 @@ class _Both:
         return found
 
     def _totals(self, least: np.ndarray) -> np.ndarray:
-        """Tokens of each topic under these least shares. Where a language cannot keep them all, each is at its least there: `rates` refuses that."""
+        """Tokens of each topic under these least shares. Where a language cannot keep them all, each is at its least there."""
         made = np.zeros(len(self.topics))
         for target, weights in zip(self.targets.tolist(), self.weights, strict=True):
             there = weights >= 0

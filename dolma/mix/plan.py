@@ -73,10 +73,11 @@ def plan_mix(
         upsampling: the quality curve within each topic of the sources with vigintiles.
         best: for a source, the lowest vigintile that is taken: `{web: 15}` is a flat filter to the top 30 %.
         floors: least share of a source (of the mix) or of `source/topic`, `source/language` (of the source); others keep their proportions. Topics and
-            languages overlap: each floor holds by itself.
+            languages overlap: each floor holds by itself, if need be by other shares of a topic in one language than in another.
         min_repeats: the same as a floor in copies of what there is.
-        max_repeats: most copies of a token: a number for all, or by source, `source/topic` or `source/language`. Where nothing is said: 7, and under a curve
-            its `cap`, whatever that is. Where something is said it holds under a curve too: the least of it and of `cap`.
+        max_repeats: most copies of a token: a number for all, or by source, `source/topic` or `source/language`; the most specific holds, and of a topic and
+            a language the least. Where nothing is said: 7, and under a curve its `cap`. Where something is said it holds under a curve too: the least of it
+            and of `cap`.
     Returns:
         One row a stream. `sequences` are those that Streaming serves, int(rows x repeats), each the floor or ceiling of its plan; so are the sums of each
         topic, language and source and of the mix (largest remainders), which is therefore within one sequence of `tokens`.

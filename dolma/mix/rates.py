@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from dolma.core.errors import ConfigError, DolmaError
 from dolma.core.log import logger
 from dolma.mix import curve as curves
-from dolma.mix.shares import SUM, Terms, divide, refuse
+from dolma.mix.shares import MOST, SUM, Terms, divide, refuse
 from dolma.mix.shortage import Shortage, for_a_curve
 
 log = logger(__name__)
@@ -163,10 +163,10 @@ class _Plan:
             return
         ranked, named = bool(streams.vigintile[rows].any()), terms.named(source)
         curve = terms.upsampling is not None and ranked and source not in terms.buckets
-        total, most = float(streams.tokens[rows].sum()), self._said(source) if curve else terms.most(source)
-        if not total or target > total * most:
+        total, caps = float(streams.tokens[rows].sum()), terms.caps(source, otherwise=math.inf if curve else MOST)
+        if not total or (target > total * min(caps.values()) and not terms.by_part(source)):
             lowest = int(streams.vigintile[self.sources[source]].max(initial=0)) if source in terms.best else None
-            self.errors.append(short.of_repeats(total, most if total else terms.most(source), lowest))
+            self.errors.append(short.of_repeats(total, caps if total else terms.caps(source), lowest))
             return
         languages, topics = terms.languages_of(source), terms.topics_of(source, ranked)
         dims = [("languages", streams.lang, languages)] if languages is not None or named & set(streams.lang[rows]) else []
@@ -181,9 +181,10 @@ class _Plan:
             return
         (field, column, given), *rest = dims
         names, mine = np.unique(column[rows], return_inverse=True)
-        if unknown := {name for name in (given or {}) if name not in names}:
+        if unknown := {name for name, share in (given or {}).items() if share > 0 and name not in names}:
             what = field.removesuffix("s")
-            mend = f"mend it, or give shares by source: `{field}: {{{source}: ...}}`"
+            nested = isinstance((getattr(self.terms, field) or {}).get(source), dict)
+            mend = f"mend it, or drop it from `{field}.{source}`" if nested else f"mend it, or give shares by source: `{field}: {{{source}: ...}}`"
             if field == "languages" and set(names) == {NONE["lang"]}:
                 mend = "`tag_cell: {by: [lang]}` and `pack: {by: [lang]}` separate cells by language"
             self._unknown(f"{field} of {'/'.join((source, *parts))}", what, unknown, [str(name) for name in names], mend)
@@ -191,49 +192,47 @@ class _Plan:
         available = np.bincount(mine, self.streams.tokens[rows], len(names))
         weights = available / available.sum() if given is None else np.array([given.get(name, 0.0) for name in names])
         paths = [f"{source}/{name}" for name in names]
-        floors = [max(self.terms.floors.get(p, 0.0) * target, self.terms.min_repeats.get(p, 0.0) * n) for p, n in zip(paths, available, strict=True)]
+        least = [self.terms.within.get((source, *parts, str(name)), self.terms.floors.get(path, 0.0)) for name, path in zip(names, paths, strict=True)]
+        floors = [max(share * target, self.terms.min_repeats.get(p, 0.0) * n) for share, p, n in zip(least, paths, available, strict=True)]
         got = self._divided("/".join((source, *parts)), target, weights, np.array(floors))
         for n, (name, part) in enumerate(zip(names, got, strict=True)):
             path = "" if given is None else f"{field}.{name}" if name in (getattr(self.terms, field) or {}) else f"{field}.{source}.{name}"
             inner = Shortage("/".join((source, *parts, name)), part, short.linear, path, target)
             self._divide(source, (*parts, str(name)), rows[mine == n], part, rest, inner)
 
-    def _said(self, source: str, *parts: str) -> float:
-        """Most copies that the recipe says of a source, topic or language, or of all; infinite where it says nothing: a curve has a cap of its own."""
-        return self.terms.caps(source, *parts) if isinstance(self.terms.max_repeats, dict) else self.terms.max_repeats
-
     def _leaf(self, source: str, parts: tuple[str, ...], rows: np.ndarray, target: float, short: Shortage) -> None:
         """Copies of the vigintiles of one part: as the recipe shares them, by the curve, or all alike."""
         if target == 0:
             return
-        streams, terms, most = self.streams, self.terms, self.terms.most(source, *parts)
+        streams, terms, caps = self.streams, self.terms, self.terms.caps(source, *parts)
         levels, mine = np.unique(streams.vigintile[rows], return_inverse=True)
-        sizes = np.bincount(mine, streams.tokens[rows], len(levels))
+        sizes, most = np.bincount(mine, streams.tokens[rows], len(levels)), min(caps.values())
         if buckets := terms.buckets.get(source):
             self._vigintiles(f"buckets.{source}", rows, buckets)
             asked = target * np.array([buckets.get(int(level), 0.0) for level in levels])
             for level, want, size in zip(levels.tolist(), asked.tolist(), sizes.tolist(), strict=True):
                 if size > 0 and want > size * most:
                     path = f"buckets.{source}.{level}"
-                    self.errors.append(Shortage(f"{short.name}, vigintile {level}", want, short.linear, path, target).of_repeats(size, most))
+                    self.errors.append(Shortage(f"{short.name}, vigintile {level}", want, short.linear, path, target).of_repeats(size, caps))
             self.rate[rows] = np.divide(asked, sizes, out=np.zeros(len(sizes)), where=sizes > 0)[mine]
         elif terms.upsampling is None or not levels.any():
             if not target <= sizes.sum() * most:
-                self.errors.append(short.of_repeats(float(sizes.sum()), most))
+                self.errors.append(short.of_repeats(float(sizes.sum()), caps))
                 return
             self.rate[rows] = target / sizes.sum()
         elif not sizes.any():
-            self.errors.append(short.of_repeats(0.0, most))
+            self.errors.append(short.of_repeats(0.0, caps))
         else:
             curve = {"throwaway": terms.upsampling.throwaway, "params": curves.SETS[terms.upsampling.params], "where": f"plan_mix: {short.name}"}
-            own = self._said(source, *parts)
+            said = terms.caps(source, *parts, otherwise=math.inf)  # a curve has a cap of its own
+            own = min(said.values())
             cap = min(terms.upsampling.cap, own)
             try:
                 solved = curves.solve(sizes, target, cap=cap, fallback=terms.upsampling.fallback, **curve)
             except ConfigError:
                 solved = None
             if solved is None or solved.cap > own:
-                given = {"cap": math.inf if terms.upsampling.fallback == "cap" else terms.upsampling.cap, "max_repeats": own}
+                given = {"cap": math.inf if terms.upsampling.fallback == "cap" else terms.upsampling.cap, **said}
                 self.errors.append(for_a_curve(short, sizes, cap, curve, given))
                 return
             if solved.note:

@@ -1,8 +1,8 @@
 """What a recipe asks of a mix, checked as far as it can be without the streams, and how a number of tokens is divided by it."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -81,7 +81,7 @@ class Upsampling(BaseModel):
     fallback: Literal["none", "throwaway", "cap"] = "none"  # what gives way where a topic cannot have its tokens; a warning names it
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Terms:
     """The parameters of `plan_mix`; see there."""
 
@@ -96,6 +96,7 @@ class Terms:
     floors: dict[str, float]
     min_repeats: dict[str, float]
     max_repeats: float | dict[str, float]
+    within: dict[tuple[str, ...], float] = dataclasses.field(default_factory=dict)  # least share of a language by (source, language, topic), for a floor
 
     def topics_of(self, source: str, ranked: bool) -> dict[str, float] | None:
         """Shares of topics within a source; those given for all hold for sources with quality (`ranked`)."""
@@ -105,16 +106,22 @@ class Terms:
         """Shares of languages within a source; those given for all hold for every source."""
         return _within(self.languages, source, True)
 
-    def most(self, source: str, *parts: str) -> float:
-        """Most copies of a source, or of a topic or language of it."""
-        caps = self.max_repeats if isinstance(self.max_repeats, dict) else {}
-        general = caps.get(source, MOST) if isinstance(self.max_repeats, dict) else self.max_repeats
-        return min([caps[path] for part in parts if (path := f"{source}/{part}") in caps] or [general])
+    def caps(self, source: str, *parts: str, otherwise: float = MOST) -> dict[str, float]:
+        """Most copies of a source, or of a topic or language of it, by the field that says so: those of topic and language, else that of the source, else
+        `otherwise`: the most specific wins."""
+        given = self.max_repeats
+        if not isinstance(given, dict):
+            return {"max_repeats": given}
+        paths = [path for part in parts if (path := f"{source}/{part}") in given] or [source]
+        return {f"max_repeats.{path}" if given else "max_repeats": given.get(path, otherwise) for path in paths}
 
-    def caps(self, source: str, *parts: str) -> float:
-        """Most copies that are said of just this source, topic or language; infinite where nothing is."""
-        caps = self.max_repeats if isinstance(self.max_repeats, dict) else {}
-        return min(caps.get(path, math.inf) for path in (source, *(f"{source}/{part}" for part in parts)))
+    def most(self, source: str, *parts: str) -> float:
+        """The least of `caps`."""
+        return min(self.caps(source, *parts).values())
+
+    def by_part(self, source: str) -> bool:
+        """Whether topics or languages of a source have caps of their own."""
+        return isinstance(self.max_repeats, dict) and any(path.startswith(f"{source}/") for path in self.max_repeats)
 
     def named(self, source: str) -> set[str]:
         """Topics and languages of a source that stand in `floors`, `min_repeats` or `max_repeats`."""

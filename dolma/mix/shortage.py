@@ -42,16 +42,17 @@ class Shortage:
             found.append(f"`{self.share}` of at most {math.floor(most / self.whole * DIGITS) / DIGITS:g}" if most else f"no `{self.share}`")
         return found
 
-    def of_repeats(self, available: float, cap: float, best: int | None = None) -> ConfigError:
-        """The error of a part whose every token would be repeated more often than `cap`; `best`: the highest vigintile of a source of which only those from
-        one vigintile up are taken."""
+    def of_repeats(self, available: float, caps: dict[str, float], best: int | None = None) -> ConfigError:
+        """The error of a part whose every token would be repeated more often than `caps`, by field, allow; `best`: the highest vigintile of a source of which
+        only those from one vigintile up are taken."""
+        cap = min(caps.values())
         most = available * cap if available else 0.0
         ways, missing = self.ways(most), self.target - most
         if not available:
             ways += [f"`best` of at most {best}"] if best else []
             ways.append(f"{_tokens(self.target, cap)} tokens of data")
         else:
-            ways.append(f"`max_repeats` of at least {_up(self.target / available)}")
+            ways.append(_raised(caps, self.target / available))
             ways.append(f"{_tokens(self.target, cap, available)} more tokens of data")
         what = f"{'its share needs more repeats than allowed' if available else 'there are no tokens to repeat'}: {math.ceil(missing):,} tokens are missing"
         copies = f" ({self.target / available:.2f} copies)" if available else ""
@@ -82,7 +83,7 @@ def for_a_curve(short: Shortage, sizes: np.ndarray, cap: float, settings: dict[s
     while not solves(target, high):
         high *= 2
     needed = _edge(lambda value: not solves(target, value), cap, high, upper=True)
-    ways.append(f"{' and '.join(f'`{field}`' for field, most in caps.items() if most < needed)} of at least {_up(needed)}")
+    ways.append(_raised(caps, needed))
     throwaways = [value / 100 for value in range(100) if value / 100 < settings["throwaway"]]
     if fits := [value for value in throwaways if solves(target, throwaway=value)]:
         ways.append(f"`throwaway` of at most {max(fits):g}")
@@ -100,6 +101,11 @@ def _edge(holds: Callable[[float], bool], low: float, high: float, upper: bool =
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return high if upper else low
+
+
+def _raised(caps: dict[str, float], needed: float) -> str:
+    """Every cap that is too low, and what it must be."""
+    return f"{' and '.join(f'`{field}`' for field, most in caps.items() if most < needed)} of at least {_up(needed)}"
 
 
 def _up(value: float) -> str:

@@ -21,7 +21,7 @@ def test_amount_is_whole_where_its_text_is(text: str, value: float) -> None:
     assert amount(text) == value and type(amount(text)) is type(value)
 
 
-@pytest.mark.parametrize("text", ["", "T", "6 tokens", "6t", "nan", "inf", "-infT", "1e999", "1e-999", "0x10", "1,000", "6TT"])
+@pytest.mark.parametrize("text", ["", "T", "6 tokens", "6t", "nan", "inf", "-infT", "1e999", "1e-999", "1e9999999", "1e-9999999", "0x10", "1,000", "6TT"])
 def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no number"):
         amount(text)

@@ -338,3 +338,10 @@ def test_a_pool_may_have_several_rows_of_a_source(tmp_path: Path) -> None:
     table.write_text("source,pool_tokens\nweb\n")
     with pytest.raises(ConfigError, match="no table of a pool"):
         budget.read_csv(table, None)
+
+
+def test_an_argument_that_cannot_be_read_is_refused_with_a_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text, said in (("--context", "8K", "write it out, such as 8192"), ("--context", "0", "1 or more"), ("--tokens", "1e9999999", "such as 5.93e12")):
+        with pytest.raises(SystemExit):
+            main(["plan", "budget", name, text])
+        assert f"{text!r} is no " in (shown := " ".join(capsys.readouterr().err.split())) and said in shown

@@ -10,7 +10,7 @@ from dolma.core.errors import DolmaError
 from dolma.core.recipe import STREAMS
 from dolma.mix.floors import restated
 from dolma.mix.rates import Streams, rates
-from dolma.mix.shares import Terms
+from dolma.mix.shares import Terms, divide
 from tests.mix.test_plan import LENGTH, amount, planned, refused, stream
 
 CAP = 1e9  # copies: no cap in the way of a floor
@@ -63,8 +63,39 @@ def test_floors_hold_where_each_language_can_give_only_one_of_them() -> None:
     assert (amount(made, topic="law"), amount(made, topic="art")) == (50, 50)
 
 
+THREE = {"en/A": 200, "en/C": 200, "de/B": 200, "de/C": 200, "es/A": 100, "es/B": 100, "es/C": 200}
+EVEN = {"languages": {"en": 1 / 3, "de": 1 / 3, "es": 1 / 3}}
+
+
+@pytest.mark.parametrize("share", [0.4, 0.5])
+def test_floors_hold_where_one_language_cannot_keep_them_as_the_others_do(share: float) -> None:
+    made = planned(pool(THREE), 300 * LENGTH, {"web": 1.0}, floors={"web/A": share, "web/B": share}, **EVEN)
+    assert [amount(made, lang=lang) for lang in ("en", "de", "es")] == [100, 100, 100]
+    assert (amount(made, topic="A"), amount(made, topic="B"), amount(made, topic="C")) == (300 * share, 300 * share, 300 - 600 * share)
+    assert planned(pool(THREE)[::-1], 300 * LENGTH, {"web": 1.0}, floors={"web/A": share, "web/B": share}, **EVEN) == made[::-1]
+
+
+def test_topics_that_are_together_more_than_their_languages_get_are_named() -> None:
+    cells = {"en/A": 100, "en/B": 100, "en/C": 100, "de/C": 100}
+    shares = {"languages": {"en": 0.5, "de": 0.5}}
+    (error,) = refused(pool(cells), 100 * LENGTH, {"web": 1.0}, floors={"web/A": 0.3}, min_repeats={"web/B": 0.3}, **shares)
+    assert error.where == "plan_mix: floors and min_repeats of web" and "topics A, B are in en only" in error.what and "640 tokens are missing" in error.what
+    assert error.mend == "lower `floors` of `web/A` or `min_repeats` of `web/B`, or raise the share of en"
+    assert amount(planned(pool(cells), 100 * LENGTH, {"web": 1.0}, floors={"web/A": 0.3}, min_repeats={"web/B": 0.2}, **shares), topic="B") == 20
+
+
+def test_a_least_number_of_copies_that_is_out_of_reach_is_named_as_that() -> None:
+    (error,) = refused(pool(THREE), 300 * LENGTH, {"web": 1.0}, min_repeats={"web/A": 20}, max_repeats=100, **EVEN)
+    assert error.where == "plan_mix: min_repeats of web" and "lower `min_repeats` of `web/A`" in error.mend
+
+
 SHARE = st.floats(0, 1).map(lambda share: round(share, 6))
 CELLS = st.lists(st.tuples(st.sampled_from(["en", "de", "fr"]), st.sampled_from(["law", "art", "home"]), st.integers(1, 400)), min_size=1, max_size=12)
+
+
+def of(sizes: dict[str, int], lang: str) -> float:
+    """The share of a language in the pool."""
+    return sum(size for name, size in sizes.items() if name.startswith(f"{lang}/")) / sum(sizes.values())
 
 
 @settings(max_examples=100, deadline=None)
@@ -82,8 +113,11 @@ def test_floors_hold_each_by_itself_or_are_refused(cells: list[tuple[str, str, i
     try:
         rate = rates(streams, restated(streams, terms))[0]
     except DolmaError as error:
-        whole = len(sizes) == len(langs) * len(topics)
-        assert not whole or max(sums) > 1, str(error)  # every language has every topic: only sums can be too much
+        if max(sums) <= 1:  # only a set of topics can be too much, for the languages that have one of them
+            taken = dict(zip(langs, divide(1.0, *np.array([[of(sizes, lang), least.get(lang, 0.0)] for lang in langs]).T).tolist(), strict=True))
+            some = [[topic for n, topic in enumerate(topics) if chosen >> n & 1] for chosen in range(1, 2 ** len(topics))]
+            reach = [sum(share for lang, share in taken.items() if {f"{lang}/{topic}" for topic in names} & set(sizes)) for names in some]
+            assert any(sum(least.get(topic, 0.0) for topic in names) > much for names, much in zip(some, reach, strict=True)), str(error)
         return
     served = rate * streams.tokens
     assert max(sums) <= 1 + 1e-9 and served.sum() == pytest.approx(tokens * LENGTH)

@@ -336,7 +336,7 @@ def test_all_that_is_short_is_said_at_once() -> None:
 
 def ways(error: DolmaError) -> dict[str, float]:
     """The changes that a message offers, each with its number."""
-    found = re.findall(r"`([a-z_.]+)` of at (?:most|least) ([\d.,]*\d)", error.mend)
+    found = re.findall(r"`([a-z_./]+)` of at (?:most|least) ([\d.,]*\d)", error.mend)
     return {name: float(value.replace(",", "")) for name, value in found}
 
 
@@ -357,7 +357,7 @@ def test_each_mend_of_a_shortage_suffices_alone_and_is_no_more_than_needed(upsam
     (error,) = art()
     found = ways(error)
     assert not art(tokens=int(found["tokens"])) and art(tokens=int(found["tokens"]) + LENGTH)
-    share, field = found["topics.art"], "max_repeats"
+    share, field = found["topics.art"], "max_repeats.web/art"
     assert not art(topics={"art": share, "law": 1 - share}) and art(topics={"art": share + 1e-4, "law": 1 - share - 1e-4})
     assert not art(max_repeats={**plan["max_repeats"], "web/art": found[field]}, upsampling=upsampling and Upsampling(params=upsampling.params, cap=99))
     assert art(max_repeats={**plan["max_repeats"], "web/art": found[field] - 1e-3}, upsampling=upsampling and Upsampling(params=upsampling.params, cap=99))
