@@ -17,7 +17,6 @@ from dolma.core.log import logger
 from dolma.core.manifest import Manifest
 
 log = logger(__name__)
-
 ROWS, STREAMS = "served/rows.parquet", "served/streams.parquet"
 HELD, HELD_ROWS = 4096, 1 << 20  # updates and rows in memory where no epoch bounds them
 AGAIN = "train the stage again, `dolma-train run --again`; or restore what it read"
@@ -160,7 +159,7 @@ class _Folders:
     def now(self, row: dict[str, Any]) -> str | None:
         """The name of a recorded stream: by what it held where the record says that, and else the same; None if there is no such stream."""
         name, held = row["stream"], row.get("content")
-        if name in self.contents and held in (None, self.contents[name]):
+        if name in self.contents and (not held or held == self.contents[name]):
             return name
         return self.names.get(held) if held else None
 
@@ -175,8 +174,8 @@ def check(root: Path, run: Manifest) -> tuple[list[Line], list[DataError]] | Non
     of them are trained on depends on the rewards of their answers (`filter_zero`), and both on its weights at that update. (With both off it would follow
     from the seed and the number of processes, which no manifest has.) What can be checked without generating again is checked: each update is there, once;
     each prompt is a row of the stage's shards; an update has the prompts of its batch with `filter_zero: false`, and else at most batch x max(minibatches
-    - 1, 1); the lines add up to the rows of the record, which the manifest counts. That bound is loose: a round gives max(batch, processes x (minibatches -
-    1)) at most, and equals it only with as many processes as prompts in a batch.
+    - 1, 1); the lines add up to the rows of the record, which the manifest counts. That bound is loose: rollouts give an update at most max(batch,
+    processes x (minibatches - 1)) prompts, and no manifest has the processes.
 
     Returns:
         A line a stream and what is wrong, or None for a run without a record (an average; a run older than records).
