@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError
+from dolma.core.log import logger
 from dolma.core.manifest import Manifest
 
+log = logger(__name__)
 ROWS, STREAMS = "served/rows.parquet", "served/streams.parquet"
 HELD, HELD_ROWS = 4096, 1 << 20  # updates and rows in memory where no epoch bounds them
 AGAIN = "train the stage again, `dolma-train run --again`; or restore what it read"
@@ -87,9 +89,23 @@ def rows(lines: Sequence[Line], *, streams: bool = False) -> list[list[object]]:
     return made
 
 
-def recorded(known: dict[str, Manifest]) -> dict[str, Manifest]:
-    """The runs of `known` that have a record, by the name that their stage has in logs and figures."""
-    return {name.removeprefix("train/"): run for name, run in known.items() if _has_record(run)}
+def recorded(root: Path, known: dict[str, Manifest]) -> dict[str, Manifest]:
+    """The runs of `known` that have a record, by the name that their stage has in logs and figures, or their whole name where two would have the same.
+
+    A run whose record is damaged is left out, with a warning: the others can still be asked.
+    """
+    runs = {name: run for name, run in known.items() if _has_record(run) and _readable(root, run)}
+    return {name if name.removeprefix("train/") in runs else name.removeprefix("train/"): run for name, run in runs.items()}
+
+
+def _readable(root: Path, run: Manifest) -> bool:
+    try:
+        pq.read_metadata(_file(root, run, ROWS))
+        pq.read_table(_file(root, run, STREAMS))
+    except (DataError, pa.ArrowException, OSError) as error:
+        log.warning("%s", f"{run.dataset} is left out of the views `served`: {str(error).splitlines()[0]}; {manifests.RESTORE}")
+        return False
+    return True
 
 
 def _has_record(run: Manifest) -> bool:
@@ -109,20 +125,43 @@ def record(root: Path, runs: dict[str, Manifest]) -> ds.Dataset | pa.Table:
     )
 
 
-def plans(root: Path, runs: dict[str, Manifest]) -> Iterator[list[Any]]:
-    """A row a stream that `runs` opened, as columns PLAN and SIZES: `sequences` of it are served in an epoch of `epoch_updates` (None for rollouts)."""
+def plans(root: Path, runs: dict[str, Manifest], known: dict[str, Manifest]) -> Iterator[list[Any]]:
+    """A row a stream that `runs` opened, as columns PLAN and SIZES: `sequences` of it are served in an epoch of `epoch_updates` (None for rollouts).
+
+    A stream has the name that it has now in `known` (see `_Folders`); None where its folder holds another one, and none holds what it held.
+    """
+    folders: dict[str, _Folders] = {}
     for stage, run in runs.items():
         streams, updates = pq.read_table(_file(root, run, STREAMS)).to_pylist(), run.counts["updates"]
         chosen = [int(one["rows"] * one["repeats"]) for one in streams]
         rows = next(file.rows for file in run.files if file.name == ROWS)
         epoch = None if run.recipe["objective"]["kind"] == "rlvr" else max(sum(chosen) // max(rows // updates, 1), 1)
         for one, sequences in zip(streams, chosen, strict=True):
-            plan = [stage, _plan_name(run), one["number"], one["dataset"], one["stream"]]
+            dataset, name = one["dataset"], one["stream"]
+            if dataset in known:
+                there = folders.get(dataset) or folders.setdefault(dataset, _Folders(manifests.contents(known[dataset])))
+                name = there.now(one) or (None if name in there.contents else name)
+            plan = [stage, _plan_name(run), one["number"], dataset, name]
             yield [*plan, one["rows"], one["repeats"], sequences, updates, epoch]
 
 
 def _file(root: Path, run: Manifest, name: str) -> Path:
-    return manifests.shard(root / run.dataset, next(file for file in run.files if file.name == name))
+    return manifests.shard(root / run.dataset, next(file for file in run.files if file.name == name), manifests.RESTORE)
+
+
+class _Folders:
+    """The streams of one dataset, by name and by what they hold: a folder may have another name after shards were packed anew."""
+
+    def __init__(self, contents: dict[str, str]) -> None:
+        self.contents = contents
+        self.names = {content: name for name, content in contents.items()}
+
+    def now(self, row: dict[str, Any]) -> str | None:
+        """The name of a recorded stream: by what it held where the record says that, and else the same; None if there is no such stream."""
+        name, held = row["stream"], row.get("content")
+        if name in self.contents and (not held or held == self.contents[name]):
+            return name
+        return self.names.get(held) if held else None
 
 
 def check(root: Path, run: Manifest) -> tuple[list[Line], list[DataError]] | None:
@@ -134,8 +173,9 @@ def check(root: Path, run: Manifest) -> tuple[list[Line], list[DataError]] | Non
     A stage of rollouts has no such order to compare with: which prompts are drawn depends on what the policy has solved (`no_resampling_pass_rate`), which
     of them are trained on depends on the rewards of their answers (`filter_zero`), and both on its weights at that update. (With both off it would follow
     from the seed and the number of processes, which no manifest has.) What can be checked without generating again is checked: each update is there, once;
-    each prompt is a row of the stage's shards; an update has no more prompts than a round can give, and with `filter_zero: false` exactly those of its
-    batch; the lines add up to the rows of the record, which the manifest counts.
+    each prompt is a row of the stage's shards; an update has the prompts of its batch with `filter_zero: false`, and else at most batch x max(minibatches
+    - 1, 1); the lines add up to the rows of the record, which the manifest counts. That bound is loose: rollouts give an update at most max(batch,
+    processes x (minibatches - 1)) prompts, and no manifest has the processes.
 
     Returns:
         A line a stream and what is wrong, or None for a run without a record (an average; a run older than records).
@@ -150,28 +190,20 @@ def check(root: Path, run: Manifest) -> tuple[list[Line], list[DataError]] | Non
 
 
 def _places(root: Path, run: Manifest, streams: list[Stream]) -> np.ndarray:
-    """For each stream of a record its number in the plan: by what it held where the record says that, since a folder may have another name after shards
-    were packed anew, and else by name."""
-    by_name, by_content = ({key(one): number for number, one in enumerate(streams)} for key in (_named, _held))
+    """For each stream of a record its number in the plan (see `_Folders`)."""
+    number = {(one.dataset, one.name): place for place, one in enumerate(streams)}
+    contents: dict[str, dict[str, str]] = defaultdict(dict)
+    for one in streams:
+        contents[one.dataset][one.name] = one.content
+    folders = {dataset: _Folders(held) for dataset, held in contents.items()}
     numbers = []
     for row in pq.read_table(root / run.dataset / STREAMS).to_pylist():
-        known, held = (row["dataset"], row["stream"]), row.get("content")
-        number = by_name.get(known)
-        if held and (number is None or streams[number].content != held):
-            number = by_content.get((row["dataset"], held))
-        if number is None:
-            got, expected = "/".join(known), _plan_name(run)
+        name = folders[row["dataset"]].now(row) if row["dataset"] in folders else None
+        if name is None:
+            got, expected = f"{row['dataset']}/{row['stream']}", _plan_name(run)
             raise DataError(f"{run.dataset}/{STREAMS}", "a stream was served that the plan has not", got=got, expected=expected, mend=AGAIN)
-        numbers.append(number)
+        numbers.append(number[row["dataset"], name])
     return np.array(numbers, np.int64)
-
-
-def _named(one: Stream) -> tuple[str, str]:
-    return one.dataset, one.name
-
-
-def _held(one: Stream) -> tuple[str, str]:
-    return one.dataset, one.content
 
 
 def _plan_name(run: Manifest) -> str:
@@ -183,7 +215,10 @@ def _planned(root: Path, run: Manifest) -> list[Stream]:
     name = _plan_name(run)
     found = manifests.at(root, name)
     command = manifests.maker(run.dataset)
-    manifests.check_input(run, found, f"`{command}` trains it again; or restore what it read" if command.startswith("dolma swarm") else AGAIN)
+    mend = f"`{command}` trains it again; or restore what it read" if command.startswith("dolma swarm") else AGAIN
+    if found.dataset not in (names := [Path(one.name).as_posix() for one in run.inputs]):
+        raise DataError(run.dataset, "its manifest does not say what it was trained on", got=", ".join(names), expected=f"input {found.dataset}", mend=mend)
+    manifests.check_input(run, found, mend)
     if found.format == "mds":
         return _streams(found, None)
     rates: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)

@@ -255,7 +255,7 @@ def views(connection: "duckdb.DuckDBPyConnection") -> list[str]:
 
 
 def _tables(root: Path, known: dict[str, Manifest]) -> dict[str, Any]:
-    runs = served.recorded(known)
+    runs = served.recorded(root, known)
     return {
         "served_rows": served.record(root, runs),
         "served_streams": _table({**served.PLAN, **OF_CELL, **served.SIZES}, _opened(root, known, runs)),
@@ -378,7 +378,7 @@ def _mixes(root: Path, known: dict[str, Manifest]) -> Iterator[list[Any]]:
 
 def _opened(root: Path, known: dict[str, Manifest], runs: dict[str, Manifest]) -> Iterator[list[Any]]:
     pools = {name: _streams(manifest) for name, manifest in known.items() if manifest.format == "mds"}
-    for row in served.plans(root, runs):
+    for row in served.plans(root, runs, known):
         of = dict(zip(served.PLAN, row, strict=False))
         cell = pools.get(of["dataset"], {}).get(of["stream"], {})
         yield [*row[: len(served.PLAN)], *(cell.get(name) for name in OF_CELL), *row[len(served.PLAN) :]]

@@ -71,4 +71,6 @@ def _file(folder: Path, found: Manifest, file: File) -> Iterator[DataError]:
 def _again(found: Manifest) -> str:
     if "copy_of" in found.recipe:
         return f"delete {found.dataset} and copy or publish {found.recipe['copy_of']} again"
+    if found.table == "checkpoint":
+        return manifests.RESTORE
     return f"delete {found.dataset}/{manifests.NAME} below the root and run again: only what is damaged is made again"

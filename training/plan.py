@@ -7,10 +7,13 @@ from typing import Any
 
 from dolma.core import manifest as manifests
 from dolma.core.errors import ConfigError, DataError
+from dolma.core.files import sha256
 from dolma.core.graph import stage_fingerprint, stage_inputs, training_fingerprint
 from dolma.core.manifest import Manifest
 from training import data
 from training.config import Init, Stage, updates
+
+METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,29 @@ class Plan:
         return self.root / self.name
 
     def fresh(self) -> bool:
-        """Whether a finished run with this fingerprint is there, its files with it."""
-        return self._there(lambda made: made.fingerprint == self.fingerprint)
+        """Whether a finished run with this fingerprint is there, its files with it.
+
+        The figures are hashed: a run killed while they were taken again may have left others, and they are small.
+        """
+        return self._there(lambda made: made.fingerprint == self.fingerprint, figures=True)
 
     def trained(self) -> bool:
-        """Whether a finished run with these weights is there, whatever it was measured on."""
-        return self._there(lambda made: made.facts.get("training") == self.training)
+        """Whether a finished run with these weights is there, whatever it was measured on and whether or not its figures are there."""
+        return self._there(lambda made: made.facts.get("training") == self.training, figures=False)
 
-    def _there(self, fits: Callable[[Manifest], bool]) -> bool:
+    def _there(self, fits: Callable[[Manifest], bool], *, figures: bool) -> bool:
         if not manifests.exists(self.folder):
             return False
         manifest = manifests.load(self.folder)
         try:
-            return fits(manifest) and all(manifests.shard(self.folder, file) for file in manifest.files)
+            if not fits(manifest):
+                return False
+            for file in manifest.files:
+                if file.name != METRICS:
+                    manifests.shard(self.folder, file)
+                elif figures and sha256(manifests.shard(self.folder, file)) != file.sha256:
+                    return False
+            return True
         except DataError:
             return False
 

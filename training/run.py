@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from dolma.core import manifest as manifests
 from dolma.core.errors import DataError, EnvironmentFault
@@ -23,7 +24,7 @@ from dolma.core.log import logger
 from dolma.core.manifest import File, Input, Manifest
 from training import data, served
 from training.config import Init
-from training.plan import Plan
+from training.plan import METRICS, Plan
 from training.tokens import Tokenizer
 
 log = logger("train")
@@ -43,13 +44,12 @@ def run(plan: Plan, *, again: bool = False) -> bool:
         DataError: data, tokenizer or the run before are not what their manifests say.
         EnvironmentFault: a package is missing.
     """
-    if not again and plan.fresh():
-        shutil.rmtree(plan.folder / RESUME, ignore_errors=True)  # a run killed just after its manifest left it
+    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    if not again and _fresh(plan, first):
         log.info("%s is fresh", plan.name)
         return False
     if not again and int(os.environ.get("WORLD_SIZE", "1")) == 1 and plan.trained() and _measure(plan):
         return True
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0
     with lock(plan.folder) if first else nullcontext():
         if first:
             data.find(plan.root, plan.stage.data.manifest, hashes=True)  # a changed shard stops the run before it starts
@@ -62,11 +62,26 @@ def run(plan: Plan, *, again: bool = False) -> bool:
     return True
 
 
+def _fresh(plan: Plan, first: bool) -> bool:
+    """Whether there is nothing to do. What a run killed just after its manifest left is removed, unless another one writes there by now."""
+    if first and (plan.folder / RESUME).exists() and plan.fresh():
+        with lock(plan.folder):
+            if plan.fresh():
+                shutil.rmtree(plan.folder / RESUME, ignore_errors=True)
+    return plan.fresh()
+
+
 def _measure(plan: Plan) -> bool:
-    """Take the figures of a finished run again, from its last checkpoint; False if its files are not what its manifest says."""
-    folder, found = plan.folder, manifests.load(plan.folder)
+    """Take the figures of a finished run again, from its last checkpoint; False if its other files are not what its manifest says.
+
+    Its manifest is there at every moment: a run killed here is trained, and only its figures are taken once more.
+    """
+    folder = plan.folder
     with lock(folder):
-        if any(sha256(manifests.shard(folder, file)) != file.sha256 for file in found.files):
+        if not plan.trained():
+            return False
+        found = manifests.load(folder)
+        if any(sha256(manifests.shard(folder, file)) != file.sha256 for file in found.files if file.name != METRICS):
             return False
         from training import checkpoint
 
@@ -74,14 +89,18 @@ def _measure(plan: Plan) -> bool:
         tokenizer = data.tokenizer(plan.root, plan.stage.data.tokenizer, plan.source)
         before = _figures(plan, _initial(plan, tokenizer)[0], tokenizer, "before") if plan.stage.evaluate_first else []
         after = _figures(plan, checkpoint.load(folder), tokenizer, "after")
-        path = folder / "metrics.json"
-        (folder / manifests.NAME).unlink()
+        path = folder / METRICS
         write_atomic(path, (json.dumps(_metrics(plan, before, after), indent=1) + "\n").encode())
         changed = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         files = [file.model_copy(update=changed) if file.name == path.name else file for file in found.files]
         update = {"fingerprint": plan.fingerprint, "files": files, "bytes": sum(file.bytes for file in files), "recipe": plan.stage.model_dump(mode="json")}
-        manifests.save(folder, found.model_copy(update=update))
+        manifests.save(folder, found.model_copy(update={**update, "inputs": _inputs(plan)}))
     return True
+
+
+def _inputs(plan: Plan) -> list[Input]:
+    read = [Input(name=plan.source.name, fingerprint=plan.source.fingerprint)]
+    return [*read, Input(name=plan.parent.dataset, fingerprint=plan.parent.fingerprint)] if plan.parent else read
 
 
 def _prepare(plan: Plan, again: bool) -> None:
@@ -104,15 +123,20 @@ def _prepare(plan: Plan, again: bool) -> None:
 
 
 def _last_whole(resume: Path) -> str:
-    """The file name of the last checkpoint that is whole, or "": the one that Composer's link names.
+    """The file name of the last checkpoint that is whole, or "": the one that Composer's link names, and else the newest; the link names it then.
 
-    Composer writes a checkpoint, removes the link, sets it anew, and removes the checkpoint before. Two checkpoints and no link: it was killed between
-    the second and the third, and the newer one is whole.
+    Composer writes a checkpoint under its own name, removes the link, sets it anew, and removes the checkpoint before: a kill leaves a part of a file, or no
+    link, and a power cut may leave a link to a part. `torch.save` writes a zip, whose directory comes last: a part has none.
     """
     link, found = resume / "latest-rank0.pt", sorted(resume.glob("ba*-rank0.pt"), key=lambda path: int(path.name[2:].split("-")[0]))
-    if not link.is_symlink() and len(found) > 1:
-        link.symlink_to(found[-1].name)
-    return link.resolve().name if link.is_symlink() else ""
+    whole = [path.name for path in found if is_zipfile(path)]
+    if link.is_symlink() and link.readlink().name in whole:
+        return link.readlink().name
+    link.unlink(missing_ok=True)
+    if not whole:
+        return ""
+    link.symlink_to(whole[-1])
+    return whole[-1]
 
 
 def _import_composer() -> None:
@@ -142,7 +166,7 @@ def _initial(plan: Plan, tokenizer: Tokenizer) -> tuple[Any, Any]:
     parent = plan.root / init.run
     assert plan.parent is not None
     for file in plan.parent.files:
-        if sha256(manifests.shard(parent, file)) != file.sha256:
+        if file.name != METRICS and sha256(manifests.shard(parent, file, manifests.RESTORE)) != file.sha256:
             raise DataError(str(parent / file.name), "a checkpoint changed", got="other bytes", expected=file.sha256[:16], mend="run that stage again")
     old = checkpoint.read_config(parent)
     before = Olmo3(old)
@@ -292,14 +316,11 @@ def _metrics(plan: Plan, before: list[dict[str, Any]], after: list[dict[str, Any
 def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
     folder = plan.folder
     before, after = (json.loads((folder / RESUME / f"{when}.json").read_bytes()) for when in ("before", "after"))
-    write_atomic(folder / "metrics.json", (json.dumps(_metrics(plan, before, after), indent=1) + "\n").encode())
+    write_atomic(folder / METRICS, (json.dumps(_metrics(plan, before, after), indent=1) + "\n").encode())
     write_atomic(folder / "tokenizer.json", tokenizer.path.read_bytes())
     record = served.write(folder / RESUME / "served", plan.source.opened, folder)
-    names = sorted([*(folder / "checkpoints").rglob("*.safetensors"), folder / "model.json", folder / "tokenizer.json", folder / "metrics.json"])
+    names = sorted([*(folder / "checkpoints").rglob("*.safetensors"), folder / "model.json", folder / "tokenizer.json", folder / METRICS])
     files = [File(name=str(path.relative_to(folder)), rows=0, bytes=path.stat().st_size, sha256=sha256(path)) for path in names] + record
-    inputs = [Input(name=plan.source.name, fingerprint=plan.source.fingerprint)]
-    if plan.parent:
-        inputs.append(Input(name=plan.parent.dataset, fingerprint=plan.parent.fingerprint))
     manifests.save(
         folder,
         Manifest(
@@ -320,7 +341,7 @@ def _finish(plan: Plan, tokenizer: Tokenizer, seen: dict[str, int]) -> None:
                 "training": plan.training,
             },
             recipe=plan.stage.model_dump(mode="json"),
-            inputs=inputs,
+            inputs=_inputs(plan),
             code={"training": TRAINING_VERSION, "streaming": data.version()},
         ),
     )

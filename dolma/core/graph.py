@@ -203,9 +203,12 @@ def stage_fingerprint(value: dict[str, Any], needs: Iterable[str], root: Path, s
 
 
 def training_fingerprint(value: dict[str, Any], root: Path, known: Mapping[str, str] | None = None) -> str:
-    """The same without what a stage is measured on: equal for stages whose weights are equal, so that a change there costs figures and no training."""
+    """The same without what a stage and those before it are measured on: equal for stages whose weights are equal, so that a change there costs figures
+    and no training."""
     trained = {key: one for key, one in value.items() if key not in ("evaluate", "evaluate_first")}
-    return stage_fingerprint(trained, stage_inputs(trained, root), root, known=known)
+    before = {name: manifest.load(root / name).facts.get("training") for name in stage_inputs({"model": value.get("model")}, root)}
+    prints = {name: one for name, one in before.items() if one} | dict(known or {})
+    return stage_fingerprint(trained, stage_inputs(trained, root), root, known=prints)
 
 
 __all__ = ["Compiled", "Graph", "Recipe", "Stage", "fingerprint", "stage_fingerprint", "stage_inputs", "training_fingerprint"]

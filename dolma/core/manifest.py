@@ -14,6 +14,8 @@ from dolma.core.errors import DataError
 from dolma.core.files import safe_join, write_atomic
 
 NAME = "manifest.json"
+ONLY_THIS = "delete the dataset's manifest.json and run again: only this shard is recomputed"
+RESTORE = "restore the file, or train again"  # of a checkpoint: without its manifest the stage would be trained from its start
 
 
 class _Model(BaseModel):
@@ -144,7 +146,7 @@ def check_input(reader: Manifest, read: Manifest, mend: str, held: Mapping[str, 
     raise DataError(reader.dataset, what, got=got[:16], expected=str(expected)[:16], mend=mend)
 
 
-def shard(folder: Path, file: File) -> Path:
+def shard(folder: Path, file: File, mend: str = ONLY_THIS) -> Path:
     """The path of a shard, checked for existence and length.
 
     Raises:
@@ -154,11 +156,7 @@ def shard(folder: Path, file: File) -> Path:
     got = path.stat().st_size if path.is_file() else None
     if got != file.bytes:
         raise DataError(
-            str(path),
-            "shard differs from its manifest",
-            got="no file" if got is None else f"{got:,} bytes",
-            expected=f"{file.bytes:,} bytes",
-            mend="delete the dataset's manifest.json and run again: only this shard is recomputed",
+            str(path), "shard differs from its manifest", got="no file" if got is None else f"{got:,} bytes", expected=f"{file.bytes:,} bytes", mend=mend
         )
     return path
 

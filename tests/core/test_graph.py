@@ -8,7 +8,7 @@ import yaml
 
 from dolma.core import manifest
 from dolma.core.errors import ConfigError, Errors
-from dolma.core.graph import Graph, Stage, stage_fingerprint
+from dolma.core.graph import Graph, Stage, stage_fingerprint, training_fingerprint
 from dolma.core.manifest import Manifest
 from dolma.engines.plan import load_steps
 from tests.engines.flow import write_recipes
@@ -138,3 +138,14 @@ def test_a_stage_is_its_yaml_its_inputs_and_its_seed(tmp_path: Path, monkeypatch
     input("two")
     changed.append(stage_fingerprint(value, ["a/x"], tmp_path))
     assert len({first, *changed}) == 6
+
+
+def test_the_training_of_a_stage_follows_the_weights_of_the_run_before_and_not_its_figures(tmp_path: Path) -> None:
+    def before(fingerprint: str, **facts: str) -> str:
+        more = {"table": "checkpoint", "rows": 0, "bytes": 0, "files": [], "facts": facts}
+        manifest.save(tmp_path / "train/one", Manifest(dataset="train/one", fingerprint=fingerprint, **more))
+        return training_fingerprint({"stage": "sft", "model": {"init": {"run": "train/one", "load": ["weights"]}}, "evaluate": [fingerprint]}, tmp_path)
+
+    first = before("a", training="x")
+    assert before("b", training="x") == first != before("a", training="y")
+    assert before("a") != before("b")  # an average, or older than that fact

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,69 @@ def test_a_killed_run_resumes_to_the_same_losses_batches_and_weights(
 def test_a_run_killed_while_the_link_was_set_anew_goes_on_from_the_newer_checkpoint(tmp_path: Path) -> None:
     from training.run import _last_whole
 
-    (tmp_path / "ba80-rank0.pt").touch()
-    assert _last_whole(tmp_path) == ""  # the first one may have been killed in the writing
-    (tmp_path / "ba100-rank0.pt").touch()
+    torch.save({"weights": torch.arange(4000)}, tmp_path / "whole")
+    whole = (tmp_path / "whole").read_bytes()
+    (tmp_path / "ba80-rank0.pt").write_bytes(whole[:9000])
+    assert _last_whole(tmp_path) == ""  # the first one was killed in the writing
+    (tmp_path / "ba80-rank0.pt").write_bytes(whole)
+    (tmp_path / "ba100-rank0.pt").write_bytes(whole)
     assert _last_whole(tmp_path) == "ba100-rank0.pt" and (tmp_path / "latest-rank0.pt").resolve() == tmp_path / "ba100-rank0.pt"
-    (tmp_path / "ba120-rank0.pt").touch()
+    (tmp_path / "ba120-rank0.pt").write_bytes(whole[:-1])
     assert _last_whole(tmp_path) == "ba100-rank0.pt"  # the link still names the one before
+    for link in (False, True):  # what a power cut may leave: the newest is a part, and the link is gone, or names it
+        (tmp_path / "latest-rank0.pt").unlink()
+        if link:
+            (tmp_path / "latest-rank0.pt").symlink_to("ba120-rank0.pt")
+        assert _last_whole(tmp_path) == "ba100-rank0.pt" and (tmp_path / "latest-rank0.pt").resolve() == tmp_path / "ba100-rank0.pt"
+
+
+def test_figures_are_taken_again_without_training_also_after_a_kill_and_of_a_stage_before(
+    own_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: Callable[..., None]
+) -> None:
+    from training import run as runs
+
+    texts: list[dict[str, object]] = [{"key": i, "source": "web", "text": "the cat sat on the mat, " * (i + 1)} for i in range(3)]
+    table(own_root, "pool/tune", "document", texts)
+    short = {"length": {"duration": "2ba", "save_every": "2ba"}, "evaluate_first": False}
+    places = ["train/first", "train/second"]
+
+    def run(number: int, size: int) -> int:
+        evaluate = [{"kind": "bits_per_byte", "data": "pool/tune", "length": 16, "document_bytes": size}] if size else []
+        start = {"init": {"run": places[0], "load": ["weights"]}} if number else {"dims": DIMS, "init": "random"}
+        path = _stage(tmp_path, f"stage{number}", model=start, evaluate=evaluate, **short)
+        return main(["run", str(path), "--root", str(own_root), "--out", places[number]])
+
+    def times() -> list[int]:
+        return [(own_root / name / "checkpoints/ba000002/model.safetensors").stat().st_mtime_ns for name in places]
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    assert run(0, 20) == run(1, 0) == 0
+    before = times()
+    with monkeypatch.context() as patched:
+        patched.setattr(runs.manifests, "save", dies)  # the figures are there, and the manifest has those before
+        assert run(0, 40) == 130
+    figures = own_root / places[0] / "metrics.json"
+    other = figures.read_bytes()
+    assert run(0, 20) == 0 and figures.read_bytes() != other  # not fresh: the figures are of the run that was killed
+    assert run(0, 40) == 0 and figures.read_bytes() == other
+    for spoil in (figures.unlink, lambda: figures.write_bytes(other.swapcase())):
+        spoil()
+        assert run(0, 40) == 0 and figures.read_bytes() == other
+    assert run(1, 0) == 0 and times() == before
+    first, second = (manifests.load(own_root / name) for name in places)
+    assert {one.name: one.fingerprint for one in second.inputs}[places[0]] == first.fingerprint
+
+
+def test_what_a_killed_run_left_is_removed_under_the_lock_alone(own_root: Path, tmp_path: Path) -> None:
+    arguments = ["run", str(_stage(tmp_path, "pretrain", length={"duration": "2ba", "save_every": "2ba"})), "--root", str(own_root)]
+    assert main(arguments) == 0
+    left = own_root / "train/pretrain/_resume"
+    left.mkdir()
+    with lock(own_root / "train/pretrain"):
+        assert main(arguments) == 4 and left.exists()
+    assert main(arguments) == 0 and not left.exists()
 
 
 def test_a_run_killed_after_its_last_update_is_finished_and_two_at_once_are_refused(own_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

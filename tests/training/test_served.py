@@ -175,7 +175,12 @@ def test_a_stream_that_the_mix_leaves_out_is_not_served_and_is_named_if_it_was(r
     assert any(file.name.startswith(f"{stream}/") for file in manifests.load(run / "shard/four").files)
     opened = pq.read_table(run / "train/pretrain/served/streams.parquet")["stream"].to_pylist()
     assert stream not in opened and not verify(run, "train/pretrain").errors
-    _edit(run, lambda names: {**names, "stream": np.where(names["stream"] == "web/b", stream, names["stream"])}, name="served/streams.parquet")
+    other = {"stream": stream, "content": manifests.contents(manifests.load(run / "shard/four"))[stream]}
+
+    def swapped(names: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {**names, **{column: np.where(names["stream"] == "web/b", value, names[column]) for column, value in other.items()}}
+
+    _edit(run, swapped, name="served/streams.parquet")
     said = _error(run)
     assert "a stream was served that the plan has not" in said and f"shard/four/{stream}" in said and "mix/pretrain" in said
 
