@@ -198,6 +198,20 @@ def test_buckets_do_not_depend_on_batches_and_spread() -> None:
     assert (whole == parts).all() and np.bincount(whole, minlength=16).min() > 500
 
 
+def test_buckets_are_splitmix64_of_the_key_columns_beyond_the_rows_that_are_mixed_at_once() -> None:
+    rows, mask = 2 * shuffle.MIXED + 5, (1 << 64) - 1
+    keys = pa.record_batch({"k": pa.array(np.arange(rows) - 7), "n": pa.array(np.arange(rows) * 3)})
+    found = shuffle.bucket(keys, ("k", "n"), 1000)
+    for row in (0, shuffle.MIXED - 1, shuffle.MIXED, 2 * shuffle.MIXED, rows - 1):
+        state = 0
+        for value in (row - 7, row * 3):
+            state = (state + value + 0x9E3779B97F4A7C15) & mask
+            state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & mask
+            state = (state ^ (state >> 27)) * 0x94D049BB133111EB & mask
+            state ^= state >> 31
+        assert found[row] == state % 1000
+
+
 def test_a_null_key_is_refused() -> None:
     with pytest.raises(DataError, match="non-null int64"):
         shuffle.bucket(pa.record_batch({"k": pa.array([1, None], pa.int64())}), ("k",), 4)
