@@ -9,7 +9,6 @@ from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from benchmarks import corpus
 
 SHINGLE = 5
-TIMES = 4
 SCHEME = (
     "Ours throws each shingle into one slot of the signature and only slots left empty take the minimum over all shingles, where MinHash takes that for every "
     "slot: the same chance to meet, by a test of the hits against the formula."
@@ -21,8 +20,8 @@ Prepare = Callable[[Path, int], str]
 def prepare(bands: int, rows: int, columns: str) -> Prepare:
     """A pair's `prepare`: texts as JSON lines for the peer, as the dataset `texts` below `made` for ours, and our recipes beside them.
 
-    Where the corpus is shorter than the size, its texts come again: up to TIMES as they were, since of the 38.7 billion documents of the published pool 9.7
-    survived deduplication (spec/01 s. 4), and then with each letter turned into another.
+    Where the corpus is shorter than the size, its texts come again with each letter turned into another: exact deduplication comes before MinHash, so its
+    input has no copies.
 
     Args:
         columns: of the survivors: `id, text` beside a tool that writes a filtered dataset, `id` beside a library that gives names.
@@ -49,16 +48,16 @@ def prepare(bands: int, rows: int, columns: str) -> Prepare:
 
 
 def _turned(path: Path) -> str:
-    """Move the ASCII letters of each TIMES turns by one place more in the alphabet: words as long and as frequent, and no shingle that of the turns before."""
+    """Move the ASCII letters of each turn by one place more in the alphabet: words as long and as frequent, and no shingle that of the turns before."""
     tables = [str.maketrans(ascii_letters, "".join(case[n:] + case[:n] for case in (ascii_lowercase, ascii_uppercase))) for n in range(26)]
     made, turn = path.with_suffix(".turned"), 0
     with path.open(encoding="utf-8") as lines, made.open("w", encoding="utf-8") as out:
         for line in lines:
             row = json.loads(line)
             turn = int(row["id"].rpartition("-")[2])
-            out.write(json.dumps({**row, "text": row["text"].translate(tables[turn // TIMES % 26])}, ensure_ascii=False) + "\n")
+            out.write(json.dumps({**row, "text": row["text"].translate(tables[turn % 26])}, ensure_ascii=False) + "\n")
     made.replace(path)
-    return f"; a text comes up to {TIMES} times as it was, then with each ASCII letter one place further in the alphabet" if turn else ""
+    return ", each with the ASCII letters one place further in the alphabet" if turn else ""
 
 
 def _run(inputs: Path, root: Path, target: str) -> None:
