@@ -34,7 +34,7 @@ PAIR = Pair(
     theirs=theirs,
     prepare=prepare(BANDS, ROWS, "id, text"),
     agree=agree,
-    size=320_000_000,
+    size=240_000_000,
     note=f"Texts to survivors, word {SHINGLE}-grams, {BANDS} bands x {ROWS} rows on both sides, one worker. Ours: mark_minhash, cluster_edges and keep "
     "as recipes on the embedded engine, Parquet to Parquet, with the hashes and ledgers of a run. Theirs: the four MinHash stages in one process "
     "without their executor, JSON lines to JSON lines, no compression, in an environment without torch; its words are spaCy's, in lower case, "

@@ -44,7 +44,7 @@ PAIR = Pair(
     theirs=theirs,
     prepare=prepare(BANDS, ROWS, "id, text"),
     agree=agree,
-    size=320_000_000,
+    size=480_000_000,
     note=f"Texts to survivors, word 5-grams, {BANDS} bands x {ROWS} rows on both sides, one worker. Ours: mark_minhash, cluster_edges and keep as recipes "
     "on the embedded engine, Parquet to Parquet, with the hashes and ledgers of a run. Theirs: `text_dedup.minhash` with its defaults (sha1, "
     "hash_bits 64 of which 32 are used) and one process, JSON lines to a dataset of `datasets`, whose caches it fills on the way, in an environment of "

@@ -1,11 +1,16 @@
-"""Giant groups: a cluster of a million copies and a band with 30 % of all documents, on both engines, with the memory of each process.
+"""Giant groups on both engines, with the memory of each process.
 
     python -m benchmarks.skew [--rows 1000000] [--engine datatrove|spark]
 
-Prints one line a case: seconds, and the largest resident set in MB of the driver, of the JVM and of any worker (read from /proc each 50 ms, Linux only).
+Cases: a star of a million edges tied to a chain of a million (`pool/clusters`); a band with 30 % of two million rows (`pool/bands`); a million copies of a
+text among as many others, from texts to the one that is kept (`copies/near`: bands, components, strict bands within the component, clusters, true Jaccard).
+
+Prints one line a case: rows of the result, seconds, and the largest resident set in MB of the driver, of the JVM and of any worker (read from /proc each
+50 ms, Linux only).
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -17,11 +22,37 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from dolma.core import manifest
+
 ROOT = Path(__file__).parents[1]
+COPIED = "All rights are reserved by their holders and no part of this page may be shown elsewhere without a word of theirs in writing"
 RECIPES = {
     "pool/edges": {"read": {"test_edges": {"files": "edges-*.npy"}}, "table": "edge", "unit_bytes": 1, "steps": []},
     "pool/clusters": {"input": "pool/edges", "table": "tag", "steps": [{"cluster_edges": {}}]},
     "pool/bands": {"input": "pool/edges", "table": "edge", "buckets": 4, "steps": [{"skewed_band": {}}]},
+    "copies/read": {
+        "read": {"jsonl": {"files": "texts-*.jsonl", "columns": {"id": "string", "text": "large_string"}, "required": ["id", "text"]}},
+        "table": "rows",
+        "unit_bytes": 1,
+        "steps": [{"set": {"columns": {"key": "(hash(id) >> 1)::BIGINT"}}}],
+    },
+    "copies/edges": {"input": "copies/read", "table": "edge", "buckets": 4, "steps": [{"mark_minhash": {"bands": 4, "rows": 11}}]},
+    "copies/components": {"input": "copies/edges", "table": "tag", "steps": [{"cluster_edges": {}}]},
+    "copies/strict": {
+        "input": "copies/read",
+        "tags": {"copies/components": ["cluster", "cluster_size"]},
+        "table": "edge",
+        "buckets": 4,
+        "steps": [{"keep": {"where": "cluster_size >= 500", "reason": "small"}}, {"mark_minhash": {"bands": 2, "rows": 31, "within": "cluster"}}],
+    },
+    "copies/clusters": {"input": "copies/strict", "table": "tag", "steps": [{"cluster_edges": {}}]},
+    "copies/near": {
+        "input": "copies/read",
+        "tags": {"copies/clusters": ["cluster", "cluster_size"]},
+        "table": "tag",
+        "buckets": 4,
+        "steps": [{"keep": {"where": "cluster IS NOT NULL", "reason": "alone"}}, {"mark_near": {}}],
+    },
 }
 
 
@@ -44,7 +75,7 @@ def memory(process: int) -> dict[str, int]:
 
 
 def write(folder: Path, rows: int) -> Path:
-    """A star of a million documents with a chain of as many tied to it, in eight files, and the recipes."""
+    """A star of `rows` documents with a chain of as many tied to it, `rows` copies of a text among as many others, in eight files each, and the recipes."""
     numbers = np.arange(1, rows + 1)
     star = np.stack([np.zeros(rows, np.int64), numbers], axis=1)
     chain = np.stack([rows + numbers - 1, rows + numbers], axis=1)
@@ -52,6 +83,11 @@ def write(folder: Path, rows: int) -> Path:
     (folder / "raw").mkdir()
     for number, part in enumerate(np.array_split(edges, 8)):
         np.save(folder / "raw" / f"edges-{number}.npy", part)
+    for number in range(8):
+        with (folder / "raw" / f"texts-{number}.jsonl").open("w") as lines:
+            for row in range(2 * rows * number // 8, 2 * rows * (number + 1) // 8):
+                text = COPIED if row % 2 else " ".join(f"{word}{row}" for word in COPIED.split())
+                lines.write(json.dumps({"id": str(row), "text": text}) + "\n")
     for name, recipe in RECIPES.items():
         path = folder / "pipelines" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,11 +107,13 @@ def measured(folder: Path, engine: str, target: str) -> None:
             most[kind] = max(most[kind], size)
         time.sleep(0.05)
     sizes = ", ".join(f"{kind} {most[kind]:,} MB" for kind in ("driver", "java", "worker") if most[kind])
-    print(f"{engine:10} {target:14} {'ok' if process.returncode == 0 else 'FAILED'}  {time.monotonic() - start:6.1f} s  {sizes}")
+    took = time.monotonic() - start
+    made = f"{manifest.load(folder / engine / target).rows:,} rows" if process.returncode == 0 else "FAILED"
+    print(f"{engine:10} {target:14} {made}  {took:6.1f} s  {sizes}", flush=True)
 
 
 def main() -> None:
-    """Both cases on one engine or both."""
+    """All cases on one engine or both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--engine", choices=["datatrove", "spark"], action="append")
@@ -84,7 +122,7 @@ def main() -> None:
         folder = Path(name)
         write(folder, arguments.rows)
         for engine in arguments.engine or ["datatrove", "spark"]:
-            for target in ("pool/clusters", "pool/bands"):
+            for target in ("pool/clusters", "pool/bands", "copies/near"):
                 measured(folder, engine, target)
 
 

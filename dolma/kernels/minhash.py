@@ -12,7 +12,7 @@ from dolma.kernels.words import buffers, fill_words, longest, most_words
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_SIGNED = 1 << 22  # minima that are held at once: signatures of 200 x 31 take 25 kB a text
+_SIGNED = 1 << 18  # minima that are held at once, 1 MB of them: they stay in the cache, and their memory is used again
 _S30, _S27, _S31, _S32, _ONE = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32), np.uint64(1)
 _LOW, _EMPTY = np.uint64(0xFFFFFFFF), np.uint64(0xFFFFFFFFFFFFFFFF)
 
