@@ -25,6 +25,7 @@ import yaml
 from dolma.core import manifest
 
 ROOT = Path(__file__).parents[1]
+TARGETS = "pool/clusters", "pool/bands", "copies/near"
 COPIED = "All rights are reserved by their holders and no part of this page may be shown elsewhere without a word of theirs in writing"
 RECIPES = {
     "pool/edges": {"read": {"test_edges": {"files": "edges-*.npy"}}, "table": "edge", "unit_bytes": 1, "steps": []},
@@ -116,14 +117,18 @@ def main() -> None:
     """All cases on one engine or both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--engine", choices=["datatrove", "spark"], action="append")
+    parser.add_argument("--engine", choices=["datatrove", "spark"], action="append", help="one of them (default: both, and whether their shards are the same)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, arguments.rows)
-        for engine in arguments.engine or ["datatrove", "spark"]:
-            for target in ("pool/clusters", "pool/bands", "copies/near"):
+        engines = arguments.engine or ["datatrove", "spark"]
+        for engine in engines:
+            for target in TARGETS:
                 measured(folder, engine, target)
+        for target in TARGETS if len(engines) > 1 else ():
+            made = [[file.sha256 for file in manifest.load(folder / engine / target).files] for engine in engines]
+            print(f"{target}: {'the same shards' if made[0] == made[1] else 'OTHER SHARDS'} on both engines")
 
 
 if __name__ == "__main__":
