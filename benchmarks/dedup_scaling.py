@@ -226,7 +226,8 @@ def described(work: Path, pipelines: Path, number: int, phase: str, cpu: float, 
 def table(rows: Sequence[Row], mean: float) -> str:
     """What was measured, a line a phase and size; the last column is the CPU time of a row over that of the smallest input."""
     lines = [
-        f"Texts of {mean:,.0f} bytes on average, one worker. CPU time is that of the process less start-up; it is linear where the last column is 1.\n",
+        f"Texts of {mean:,.0f} bytes on average, one worker. CPU time is that of the process less start-up; it is linear where the last column is 1 "
+        "(of times under .1 s the noise of start-up is a good part).\n",
         "| phase | documents | rows worked on | CPU s | µs a row | shuffle | B a row | spill | MB peak | more: B a row | time to the smallest |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]

@@ -48,7 +48,7 @@ def prepare(bands: int, rows: int, columns: str) -> Prepare:
 
 
 def _turned(path: Path) -> str:
-    """Move the ASCII letters of each turn by one place more in the alphabet: words as long and as frequent, and no shingle that of the turns before."""
+    """Move the ASCII letters of each turn by one place more in the alphabet: words as long and as frequent, and hardly a shingle of the turns before."""
     tables = [str.maketrans(ascii_letters, "".join(case[n:] + case[:n] for case in (ascii_lowercase, ascii_uppercase))) for n in range(26)]
     made, turn = path.with_suffix(".turned"), 0
     with path.open(encoding="utf-8") as lines, made.open("w", encoding="utf-8") as out:
@@ -57,7 +57,7 @@ def _turned(path: Path) -> str:
             turn = int(row["id"].rpartition("-")[2])
             out.write(json.dumps({**row, "text": row["text"].translate(tables[turn % 26])}, ensure_ascii=False) + "\n")
     made.replace(path)
-    return ", each with the ASCII letters one place further in the alphabet" if turn else ""
+    return ", each turn with the ASCII letters one place further in the alphabet than the one before" if turn else ""
 
 
 def _run(inputs: Path, root: Path, target: str) -> None:

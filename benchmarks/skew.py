@@ -52,7 +52,7 @@ RECIPES = {
         "tags": {"copies/clusters": ["cluster", "cluster_size"]},
         "table": "tag",
         "buckets": 4,
-        "steps": [{"keep": {"where": "cluster IS NOT NULL", "reason": "alone"}}, {"mark_near": {}}],
+        "steps": [{"keep": {"where": "cluster IS NOT NULL", "reason": "alone"}}, {"mark_near": {"bands": 4, "rows": 11}}],
     },
 }
 
@@ -96,8 +96,8 @@ def write(folder: Path, rows: int) -> Path:
     return folder / "pipelines"
 
 
-def measured(folder: Path, engine: str, target: str) -> None:
-    """Run one target and print what it took."""
+def measured(folder: Path, engine: str, target: str, least: int) -> bool:
+    """Run one target and print what it took; whether it made so many rows or more."""
     env = folder / f"{engine}.yaml"
     env.write_text(yaml.safe_dump({"root": str(folder / engine), "raw": str(folder / "raw"), "workers": 2, "engine": engine}))
     command = [sys.executable, "-m", "dolma.cli", "run", target, "--env", str(env), "--pipelines", str(folder / "pipelines")]
@@ -109,27 +109,40 @@ def measured(folder: Path, engine: str, target: str) -> None:
         time.sleep(0.05)
     sizes = ", ".join(f"{kind} {most[kind]:,} MB" for kind in ("driver", "java", "worker") if most[kind])
     took = time.monotonic() - start
-    made = f"{manifest.load(folder / engine / target).rows:,} rows" if process.returncode == 0 else "FAILED"
-    print(f"{engine:10} {target:14} {made}  {took:6.1f} s  {sizes}", flush=True)
+    rows = manifest.load(folder / engine / target).rows if process.returncode == 0 else -1
+    print(f"{engine:10} {target:14} {f'{rows:,} rows' if rows >= least else 'FAILED'}  {took:6.1f} s  {sizes}", flush=True)
+    return rows >= least
 
 
-def main() -> None:
-    """All cases on one engine or both."""
+def kept(root: Path) -> int:
+    """How many of the copies are kept."""
+    return sum(batch.column("near_of").null_count for batch in manifest.batches(root / "copies/near", ["near_of"]))
+
+
+def hashes(root: Path) -> list[str]:
+    """Of all shards of the targets."""
+    return [file.sha256 for target in TARGETS for file in manifest.load(root / target).files]
+
+
+def main() -> int:
+    """All cases on one engine or both; 0 where each made what it should."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="500 or more: smaller components are not for the strict bands")
     parser.add_argument("--engine", choices=["datatrove", "spark"], action="append", help="one of them (default: both, and whether their shards are the same)")
     arguments = parser.parse_args()
+    if arguments.rows < 500:
+        parser.error(f"--rows: got {arguments.rows}, expected 500 or more")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, arguments.rows)
-        engines = arguments.engine or ["datatrove", "spark"]
-        for engine in engines:
-            for target in TARGETS:
-                measured(folder, engine, target)
-        for target in TARGETS if len(engines) > 1 else ():
-            made = [[file.sha256 for file in manifest.load(folder / engine / target).files] for engine in engines]
-            print(f"{target}: {'the same shards' if made[0] == made[1] else 'OTHER SHARDS'} on both engines")
+        engines = list(dict.fromkeys(arguments.engine or ["datatrove", "spark"]))
+        if not all([measured(folder, engine, target, arguments.rows // 2) for engine in engines for target in TARGETS]):
+            return 1
+        single = [kept(folder / engine) for engine in engines]
+        same = all(hashes(folder / engine) == hashes(folder / engines[0]) for engine in engines[1:])
+        print(f"copies kept: {', '.join(map(str, single))}{'' if len(engines) == 1 else '; the same shards on both engines' if same else '; OTHER SHARDS'}")
+        return 0 if same and set(single) == {1} else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -127,6 +127,15 @@ def test_a_row_does_not_depend_on_its_neighbours(texts: list[str | None], data: 
     assert alone.tolist() == [keys[place].tolist()] and count.tolist() == [counts[place]]
 
 
+@pytest.mark.parametrize("held", [1, 24])
+def test_signatures_in_chunks_are_those_of_all_at_once(held: int, monkeypatch) -> None:
+    texts = column([f"one two {k} three {k % 3} four" if k % 4 else None for k in range(11)])
+    whole = minhash.band_keys(texts, shingle=2, bands=4, rows=2, seed=1)
+    monkeypatch.setattr(minhash, "_SIGNED", held)  # chunks of 1 and of 3 texts
+    for one, other in zip(whole, minhash.band_keys(texts, shingle=2, bands=4, rows=2, seed=1), strict=True):
+        assert one.tolist() == other.tolist()
+
+
 def test_a_text_shorter_than_a_shingle_is_one_shingle_and_one_without_words_has_none() -> None:
     texts = ["", None, " \n", "😀 … ?!", "one", "one two", "one two three", "one two three four", "中文没有空格"]
     _, counts = minhash.signatures(column(texts), shingle=3, count=2, seed=1)
